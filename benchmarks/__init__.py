@@ -1,0 +1,1 @@
+"""Benchmarks of minigen against its peers: `python -m benchmarks`. See README.md."""

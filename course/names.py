@@ -1,0 +1,114 @@
+"""What the text of a cell says about names, without running it: defined, read from elsewhere, forbidden."""
+
+import ast
+import builtins
+import symtable
+
+
+def defined(source):
+    r"""Return the names that the text binds at its top level (functions, classes, variables, imports).
+
+    >>> sorted(defined("import numpy as np\ndef f(x):\n    y = x\n    return y\na, b = 1, 2"))
+    ['a', 'b', 'f', 'np']
+    """
+    table = symtable.symtable(source, "<cell>", "exec")
+    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+
+
+def imported(source):
+    """Return the names that import statements bind, anywhere in the text."""
+    return set(_imports(ast.parse(source)))
+
+
+def borrowed(source):
+    r"""Return the names that the text reads but neither binds nor finds among the builtins.
+
+    >>> sorted(borrowed("import math\nassert all(math.sqrt(x) > f(x) for x in points)"))
+    ['f', 'points']
+    """
+    table = symtable.symtable(source, "<cell>", "exec")
+    read = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    children = table.get_children()
+    while children:
+        child = children.pop()
+        children.extend(child.get_children())
+        read |= {symbol.get_name() for symbol in child.get_symbols() if symbol.is_global() and symbol.is_referenced()}
+    return read - defined(source) - set(dir(builtins)) - {"__name__"}
+
+
+def forbidden(source, forbid, imports):
+    r"""Return the forbidden names that the text uses, whatever alias it uses them by, as lines to print.
+
+    `forbid` holds dotted names as the text of `imports` (the notebook's first code cell) spells them. A name also
+    forbids all that lies inside it. `autograd.numpy` counts as NumPy. What is hidden on purpose, say in a
+    dictionary of functions, is not found: this catches short-cuts, not attacks.
+
+    >>> forbidden("from numpy.linalg import det as d\ndef f(a):\n    return d(a)", ["np.linalg.det"],
+    ...           "import numpy as np")
+    ['line 1: np.linalg.det', 'line 3: np.linalg.det']
+    """
+    here = _imports(ast.parse(imports))
+    tree = ast.parse(source)
+    aliases = here | _imports(tree)
+    wanted = {_resolve(text, here): text for text in forbid}
+    uses = set()
+
+    def note(full, line):
+        for target, text in wanted.items():
+            if full == target or full.startswith(target + "."):
+                uses.add((line, text))
+
+    for node in _in_order(tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = _canonical(f"{node.module}")
+                inside = [whole, *(target for target in wanted if target.startswith(f"{whole}."))]
+                for full in inside if alias.name == "*" else [f"{whole}.{alias.name}"]:
+                    note(_canonical(full), node.lineno)
+        elif isinstance(node, ast.Assign | ast.NamedExpr) and (dotted := _dotted(node.value)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            # a use under its new name; the right-hand side itself is noted when the walk comes to it
+            aliases |= {target.id: _resolve(dotted, aliases) for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Attribute | ast.Name | ast.Call) and (dotted := _dotted(node)):
+            note(_resolve(dotted, aliases), node.lineno)
+    return [f"line {line}: {text}" for line, text in sorted(uses)]
+
+
+def _in_order(tree):
+    return sorted((node for node in ast.walk(tree) if hasattr(node, "lineno")), key=lambda node: node.lineno)
+
+
+def _imports(tree):
+    """Map each name bound by an import to the full dotted name that it stands for."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                head = alias.name if alias.asname else alias.name.split(".")[0]
+                found[alias.asname or head] = _canonical(head)
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.asname or alias.name: _canonical(f"{node.module}.{alias.name}") for alias in node.names}
+    return found
+
+
+def _canonical(full):
+    return full.removeprefix("autograd.") if full.startswith("autograd.numpy") else full
+
+
+def _resolve(dotted, aliases):
+    head, _, rest = dotted.partition(".")
+    full = aliases.get(head, head)
+    return _canonical(f"{full}.{rest}" if rest else full)
+
+
+def _dotted(node):
+    """Return `a.b.c` for such an expression or for getattr(a.b, "c"), else None."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        inner, last = _dotted(node.value), node.attr
+    elif isinstance(node, ast.Call) and _dotted(node.func) == "getattr" and len(node.args) > 1:
+        inner, last = _dotted(node.args[0]), getattr(node.args[1], "value", None)
+    else:
+        return None
+    return f"{inner}.{last}" if inner and isinstance(last, str) else None

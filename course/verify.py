@@ -1,0 +1,151 @@
+"""Prove that the tests of every code exercise grade rightly.
+
+For each exercise: the solution passes all tests, the stub fails the visible ones, every wrong answer is rejected
+and none of the forbidden short-cuts is used by the solution. Every variant runs in a process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from course.markup import cut_region, drop_markers, exercises, problems, role
+from course.names import borrowed, defined, forbidden, imported
+from course.views import student
+
+TIMEOUT = 30  # seconds a variant may take, imports included
+WORKER = Path(__file__).with_name("worker.py")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: who was tried, whether it went as it must, and what happened."""
+
+    notebook: str
+    exercise: str
+    variant: str
+    ok: bool
+    result: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An answer to one exercise, with all that is needed to run it."""
+
+    notebook: str
+    exercise: str
+    name: str
+    answer: str
+    prelude: list
+    visible: str
+    full: str
+    forbid: list
+
+
+def verify(paths):
+    """Return the rows of the table for the notebooks at `paths`."""
+    rows, variants = [], []
+    for path in map(Path, paths):
+        nb = nbformat.read(path, as_version=4)
+        if found := problems(nb):
+            rows += [Row(path.stem, "-", "mark-up", False, text) for text in found]
+            continue
+        for exercise in exercises(nb):
+            if exercise.test is None:
+                rows.append(Row(path.stem, exercise.answer.id, exercise.kind, True, "graded by a person"))
+                continue
+            rows += [Row(path.stem, exercise.answer.id, "tests", False, text) for text in _foreign(nb, exercise)]
+            variants += _variants(path.stem, nb, exercise)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [*rows, *pool.map(_try, variants)]
+
+
+def run(variant):
+    """Return the outcomes of the visible and of all tests for one variant, as worker.py tells them."""
+    job = {"prelude": variant.prelude, "answer": variant.answer, "tests": [variant.visible, variant.full]}
+    command = [sys.executable, "-I", str(WORKER)]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(job).encode(),
+            capture_output=True,
+            timeout=TIMEOUT,
+            env=os.environ | ONE_THREAD,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [{"where": "test", "error": "Timeout", "message": f"no end after {TIMEOUT} s"}] * 2
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        return [{"where": "test", "error": "Died", "message": f"the process ended with code {done.returncode}"}] * 2
+
+
+def report(rows):
+    """Return the table as text, failures marked."""
+    head = [("notebook", "exercise", "tried", "", "result")]
+    table = head + [
+        (row.notebook, row.exercise, row.variant, "ok" if row.ok else "FAIL", row.result)
+        for row in sorted(rows, key=lambda row: (row.notebook, row.exercise))
+    ]
+    widths = [max(len(line[column]) for line in table) for column in range(4)]
+    lines = ["  ".join([*map(str.ljust, line, widths), line[4]]) for line in table]
+    failed = sum(not row.ok for row in rows)
+    return "\n".join([*lines, f"{len(rows)} rows, {failed} failed"])
+
+
+def _first_code(nb):
+    return next((cell.source for cell in nb.cells if cell.cell_type == "code"), "")
+
+
+def _foreign(nb, exercise):
+    """Tell which names a test cell takes from cells other than its answer's stub and the first imports."""
+    stub = next(cell.source for cell in student(nb).cells if cell.id == exercise.answer.id)
+    known = defined(stub) | imported(_first_code(nb))
+    return [f"the test cell reads {name!r} of another cell" for name in sorted(borrowed(exercise.test.source) - known)]
+
+
+def _variants(notebook, nb, exercise):
+    opening = nb.cells[: nb.cells.index(exercises(nb)[0].cells[0])]
+    before = exercise.cells[: exercise.cells.index(exercise.answer)]
+    prelude = [cell.source for cell in [*opening, *before] if cell.cell_type == "code" and role(cell) is None]
+    stub = next(cell.source for cell in student(nb).cells if cell.id == exercise.answer.id)
+    answers = {"solution": drop_markers(exercise.answer.source), "stub": stub}
+    answers |= {f"wrong {number}": cell.source for number, cell in enumerate(exercise.having("wrong"), start=1)}
+    full = exercise.test.source
+    visible = cut_region(full, "HIDDEN TESTS")
+    forbid = exercise.answer.metadata.get("course", {}).get("forbid", [])
+    for name, answer in answers.items():
+        yield Variant(notebook, exercise.answer.id, name, answer, prelude, visible, full, forbid)
+
+
+def _try(variant):
+    ok, result = _judge(variant)
+    return Row(variant.notebook, variant.exercise, variant.name, ok, result)
+
+
+def _judge(variant):
+    imports = "\n".join(variant.prelude)
+    try:
+        shortcuts = forbidden(variant.answer, variant.forbid, imports)
+    except SyntaxError as error:
+        return False, f"is not Python: {error}"
+    if shortcuts:
+        return variant.name.startswith("wrong"), f"rejected: forbidden {', '.join(shortcuts)}"
+    visible, full = run(variant)
+    failure = visible or full
+    if failure is None:
+        return variant.name == "solution", "passes all tests"
+    told = f"{failure['error']}: {failure['message']}"
+    if failure["where"] == "prelude":
+        return False, f"the cells before the answer fail: {told}"
+    if variant.name.startswith("wrong") and (failure["where"] == "answer" or failure["error"] == "NameError"):
+        return False, f"is broken rather than wrong: {told}"
+    caught = f"rejected by {'visible' if visible else 'hidden'} tests: {told}"
+    return (variant.name == "stub" and visible is not None) or variant.name.startswith("wrong"), caught

@@ -1,0 +1,1 @@
+"""Autoregressive models: p(x) as a product of conditionals, each of one feature given those before it."""

@@ -1,0 +1,1 @@
+"""Densities, Jacobians and determinants, and the change of variables: what every model of the book stands on."""

@@ -1,0 +1,1 @@
+"""Gradients of expectations: the score function, the pathwise trick, and relaxations of discrete variables."""

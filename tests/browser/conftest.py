@@ -1,0 +1,94 @@
+"""A real browser on the built site, served on localhost; every request elsewhere is refused and remembered."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from tools.build import Handler
+
+SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+HOW = "the pages were NOT tried in a browser; install one (Debian: apt-get install chromium) and run `make test` again"
+
+
+def find_browser():
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+def pytest_collection_modifyitems(items):
+    if find_browser() is None:
+        if os.environ.get("CI"):
+            pytest.exit(f"no browser on this machine: {HOW}", returncode=1)
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=HOW))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if find_browser() is None:
+        terminalreporter.section("SKIPPED: no browser", sep="!", red=True, bold=True)
+        terminalreporter.line(HOW)
+
+
+@pytest.fixture(scope="session")
+def address():
+    assert SITE.exists(), f"{SITE} is not there: build the book first"
+    handler = functools.partial(Handler, directory=str(SITE))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=find_browser(), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """open_page(path, theme, width) -> a page whose `.outside` and `.errors` lists say what went wrong."""
+    contexts = []
+
+    def start(path, theme="light", width=1280):
+        context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
+        contexts.append(context)
+        context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+        page = context.new_page()
+        page.outside, page.errors = [], []
+
+        def route(route):
+            if route.request.url.startswith((address, "data:", "blob:")):
+                route.continue_()
+            else:
+                page.outside.append(route.request.url)
+                route.abort()
+
+        page.route("**/*", route)
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+        page.goto(f"{address}/{path}", wait_until="networkidle")
+        page.evaluate("() => window.MathJax?.startup?.promise")
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()

@@ -1,0 +1,125 @@
+"""Builds the book: `python -m tools.build [--strict] [--serve]`.
+
+The execution cache of Jupyter Book looks at the cells of a notebook only, so it is dropped here whenever something
+that the cells import has changed. `--strict` starts from a clean tree (warnings are not repeated by an incremental
+build) and takes every warning as an error. `--serve` shows the built site on localhost and opens it in a browser.
+"""
+
+import argparse
+import functools
+import hashlib
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import webbrowser
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def inputs_hash(root):
+    """Return a hash of everything besides their own cells that the notebooks' results depend on."""
+    files = sorted([*(root / "minigen").rglob("*.py"), *(root / "minigen").rglob("*.npz"), root / "requirements.txt"])
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def toc_files(root):
+    """Every page that _toc.yml names, in order, without suffix."""
+
+    def walk(node):
+        if isinstance(node, dict):
+            if "file" in node:
+                yield node["file"]
+            for value in node.values():
+                yield from walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from walk(value)
+
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf8"))
+    return [toc["root"], *walk(toc)]
+
+
+def check_pages(root):
+    """Fail unless every page of _toc.yml was built, with text in it: a green build of nothing is no build."""
+    html = root / "_build" / "html"
+    files = toc_files(root)
+    missing = [f for f in files if not (html / f"{f}.html").exists() or (html / f"{f}.html").stat().st_size < 2000]
+    if missing or len(files) < 2:
+        raise SystemExit(f"build: {len(missing)} of {len(files)} pages of _toc.yml are missing or empty: {missing}")
+    return len(files)
+
+
+def build(root, strict):
+    """Run Jupyter Book; return its exit code."""
+    out = root / "_build"
+    mark, now = out / ".inputs", inputs_hash(root)
+    if not mark.exists() or mark.read_text() != now:
+        shutil.rmtree(out / ".jupyter_cache", ignore_errors=True)
+        out.mkdir(exist_ok=True)
+        mark.write_text(now)
+    flags = []
+    if strict:
+        shutil.rmtree(out / "html", ignore_errors=True)
+        shutil.rmtree(out / ".doctrees", ignore_errors=True)
+        flags = ["-W", "-n", "--keep-going"]
+    # One thread per kernel: at these sizes a second BLAS thread costs more than it gives.
+    env = {**os.environ, "TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(root), *flags]
+    return subprocess.run(command, cwd=root, env=env, check=False).returncode
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Static files, without a line in the terminal for each."""
+
+    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
+
+    def log_message(self, format, *args):
+        pass
+
+
+def serve(html, port=8000, open_browser=True):
+    """Serve the site on localhost, on the first free port from `port` on, until Ctrl-C."""
+    handler = functools.partial(Handler, directory=str(html))
+    for candidate in range(port, port + 100):
+        try:
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", candidate), handler)
+            break
+        except OSError:
+            continue
+    else:
+        raise SystemExit(f"serve: no free port between {port} and {port + 99}")
+    address = f"http://127.0.0.1:{server.server_port}/"
+    print(f"\nThe book is at {address}   (Ctrl-C stops it; the files are in {html})", flush=True)
+    if open_browser:
+        webbrowser.open(address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print("\nStopped.")
+
+
+def main():
+    """Build, check that the pages are there, and serve them if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--strict", action="store_true", help="from a clean tree, every warning an error")
+    parser.add_argument("--serve", action="store_true", help="serve on localhost and open a browser")
+    args = parser.parse_args()
+    print("Building the book: executing the chapters that changed, then writing the pages.", flush=True)
+    code = build(ROOT, args.strict)
+    if code:
+        raise SystemExit(code)
+    print(f"{check_pages(ROOT)} pages built.")
+    if args.serve:
+        serve(ROOT / "_build" / "html")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The structure lint of the book: one module a subject, each with a `check(book)` that yields findings."""
