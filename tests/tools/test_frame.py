@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 
@@ -14,6 +15,7 @@ import frame  # noqa: E402
 
 import minigen  # noqa: E402
 
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 API = """# API
 
 ```{eval-rst}
@@ -27,7 +29,9 @@ def build(folder, url):
     """Build a book of two pages with the frame, and return the folder of its pages."""
     (folder / "page.md").write_text("# A page\n\nText.\n")
     (folder / "api.md").write_text(API)
-    (folder / "_toc.yml").write_text("format: jb-book\nroot: page\nchapters: [{file: api}]\n")
+    cells = [nbformat.v4.new_markdown_cell("# A notebook")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), folder / "nb.ipynb")
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: page\nchapters: [{file: api}, {file: nb}]\n")
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["repository"]["url"] = url
     config.pop("bibtex_bibfiles")
@@ -63,6 +67,8 @@ def test_with_an_address_the_links_appear(tmp_path):
     assert "https://github.com/example/book/blob/main/minigen/errors.py#L" in api
     assert "_modules" not in api
     assert 'href="https://github.com/example/book"' in (html / "page.html").read_text()
+    colab = "https://colab.research.google.com/github/example/book/blob/main/nb.ipynb"
+    assert colab in (html / "nb.html").read_text()
 
 
 def test_the_map_tells_planned_from_there():
