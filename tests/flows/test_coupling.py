@@ -98,10 +98,12 @@ def test_every_layer_passes_every_check(name, shape):
         assert checks.round_trip_error(map, params, 1e3 * x, given) <= 1e-8
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES)
+def has_a_net_of_its_own(name):
+    return name.startswith("image") or "MLP" in name or "own net" in name
+
+
+@pytest.mark.parametrize(("name", "shape"), [case for case in CASES if not has_a_net_of_its_own(case[0])])
 def test_layers_start_as_the_identity(name, shape):
-    if name.startswith("image") or "MLP" in name or "own net" in name:
-        pytest.skip("the start is that of a net of one's own")
     map, _, x, context = build(name, shape)
     z, log_det = map.forward(map.init(np.random.default_rng(0), x, context), x, context)
     np.testing.assert_array_equal(z, x)

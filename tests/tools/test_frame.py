@@ -26,7 +26,7 @@ API = """# API
 
 
 def build(folder, url):
-    """Build a book of two pages with the frame, and return the folder of its pages."""
+    """Build a book of three pages with the frame, and return the folder of its pages."""
     (folder / "page.md").write_text("# A page\n\nText.\n")
     (folder / "api.md").write_text(API)
     cells = [nbformat.v4.new_markdown_cell("# A notebook")]
