@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help book test lab lock normalise bench gate-style gate-unit gate-notebooks gate-site gate-browser clean
+.PHONY: help book test lab lock normalise results bench gate-style gate-unit gate-notebooks gate-site gate-browser clean
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make test       prove everything: style, types, units, notebooks, site, browser"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make normalise  run every notebook and store its outputs in normal form"
+	@echo "make results    train every model of the scoreboard on every toy (about an hour)"
 	@echo "make lock       renew requirements.txt from pyproject.toml"
 	@echo "make bench      time training steps beside other libraries (an environment of its own, 1.7 GB)"
 	@echo "make clean      remove what was built"
@@ -32,6 +33,9 @@ lab: $(READY)
 normalise: $(READY)
 	$(BIN)/python -m tools.normalise
 
+results: $(READY)
+	$(BIN)/python -m tools.scoreboard
+
 lock:
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --quiet uv
@@ -48,11 +52,11 @@ gate-style: $(READY)
 	$(BIN)/mypy minigen course tools
 
 gate-unit: $(READY)
-	$(BIN)/pytest -q -n 2 --dist loadfile --doctest-modules tests minigen --ignore=tests/browser
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --doctest-modules tests minigen --ignore=tests/browser
 
 gate-notebooks: $(READY)
 	$(BIN)/python -m course verify
-	TQDM_DISABLE=1 $(BIN)/pytest -q -n 2 --dist loadfile --nbval book
+	$(BIN)/pytest -q -n 2 --dist loadfile --nbval book
 
 gate-site: $(READY)
 	$(BIN)/python -m tools.build --strict

@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: measure minigen against its peers, print the tables, write benchmarks/results.json."""
+"""`python -m benchmarks`: measure minigen against its peers, print the tables, write benchmarks/results.json.
+
+A part that is measured replaces that part of the file, with the conditions of its own run; the others stay.
+"""
 
 import argparse
 import datetime
@@ -11,11 +14,12 @@ import statistics
 import sys
 from pathlib import Path
 
+from benchmarks import growth, quality, throughput
 from benchmarks.harness import import_times, measure, ratios
+from benchmarks.tables import PARTS, RESULTS
 from benchmarks.workloads import BATCHES, WORKLOADS
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).with_name("results.json")
 PACKAGES = ("numpy", "autograd", "torch", "zuko", "nflows", "normflows", "jax", "flowjax", "equinox", "optax")
 OURS = ("minigen", "minigen, float64")
 
@@ -62,7 +66,7 @@ def rounded(tree):
     return float(f"{tree:.4g}") if isinstance(tree, float) else tree
 
 
-def show(title, table):
+def show_steps(title, table):
     """Print the summary of a workload."""
     columns = f"{'µs a step':>10}{'× minigen':>11}{'quartiles':>15}{'× float64':>11}"
     print(f"\n{title}\n{'':26}{columns}{'peak MB':>9}{'loss':>8}{'size':>8}")
@@ -76,30 +80,57 @@ def show(title, table):
         )
 
 
+def show_imports(table):
+    """Print the times of the imports."""
+    print(f"\n{'import':26}{'CPU s':>10}{'× minigen':>11}")
+    for name, row in table.items():
+        print(f"{name:26}{row['seconds']:10.2f}{row['ratio']['median']:11.1f}")
+
+
+def imports():
+    """Return the time of each import and its ratio to minigen's."""
+    times = import_times(5)
+    ours = times["minigen"]
+    return {name: {"seconds": statistics.median(t), "ratio": ratios(t, ours)} for name, t in times.items()}
+
+
+def steps(workloads, batches, rounds):
+    """Return the summary of every workload at every batch size, each printed as soon as it is there."""
+    tables = []
+    for batch in batches:
+        for key in workloads:
+            table = summary(measure(WORKLOADS[key], batch, rounds))
+            show_steps(f"{WORKLOADS[key].title}, batch {batch}", table)
+            tables.append({"workload": key, "batch": batch, "results": table})
+    return {"rounds": rounds, "tables": tables}
+
+
 def main(arguments=None):
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES))
-    parser.add_argument("--rounds", type=int, default=15, help="how often each worker has its turn (default: 15)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="of the steps")
+    parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES), help="of the steps")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each worker at the steps (default: 15)")
     options = parser.parse_args(arguments)
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every process compiles minigen again, and counts it
 
-    report = {"conditions": conditions(), "rounds": options.rounds, "steps": [], "imports": {}}
-    print(json.dumps(report["conditions"], indent=2))
-    times = import_times(3)
-    print(f"\n{'import':26}{'CPU s':>10}{'× minigen':>11}")
-    for name, values in times.items():
-        report["imports"][name] = {"seconds": statistics.median(values), "ratio": ratios(values, times["minigen"])}
-        print(f"{name:26}{statistics.median(values):10.2f}{report['imports'][name]['ratio']['median']:11.1f}")
-    for batch in options.batches:
-        for key in options.workloads:
-            table = summary(measure(WORKLOADS[key], batch, options.rounds))
-            show(f"{WORKLOADS[key].title}, batch {batch}", table)
-            report["steps"].append({"workload": key, "batch": batch, "results": table})
-            report["conditions"]["load_average_at_end"] = [round(load, 2) for load in os.getloadavg()]
-            RESULTS.write_text(json.dumps(rounded(report), indent=1) + "\n")
+    runs = {
+        "imports": (imports, show_imports),
+        "steps": (lambda: steps(options.workloads, options.batches, options.rounds), lambda table: None),
+        "throughput": (throughput.measure, throughput.show),
+        "growth": (growth.measure, growth.show),
+        "quality": (quality.measure, quality.show),
+    }
+    for part in options.parts:
+        run, show = runs[part]
+        report = {"conditions": conditions(), "results": run()}
+        report["conditions"]["load_average_at_end"] = [round(load, 2) for load in os.getloadavg()]
+        show(report["results"])
+        stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        RESULTS.write_text(json.dumps({**stored, part: rounded(report)}, indent=1) + "\n")
+    print(f"\n{json.dumps(conditions(), indent=2)}")
     return 0
 
 

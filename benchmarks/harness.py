@@ -14,7 +14,7 @@ import sys
 import time
 from importlib import import_module
 
-from benchmarks.workloads import IMPORTS, two_moons
+from benchmarks.workloads import IMPORTS, LEARNING_RATE, two_moons
 
 CHUNK = 0.06  # CPU seconds that a worker runs before the next one has its turn
 WARM_UP = 60  # steps, not measured; the mean loss of the second half shows that all of them learn the same
@@ -54,7 +54,7 @@ def _serve(pipe, worker, batch):
     """Be a worker: build the model, learn how many steps fill a chunk, then run a chunk whenever told to."""
     data = two_moons(worker.dtype)
     build = getattr(import_module(f"benchmarks.implementations.{worker.file}"), worker.function)
-    step, parameters = build(worker)
+    trainer = build(worker)
     batches = [data[start : start + batch] for start in range(0, len(data) - batch + 1, batch)]
     done = 0
 
@@ -62,14 +62,14 @@ def _serve(pipe, worker, batch):
         nonlocal done
         started = time.process_time()
         for k in range(done, done + steps):
-            loss = step(batches[k % len(batches)])
+            loss = trainer.step(batches[k % len(batches)], LEARNING_RATE)
         float(loss)  # waits for implementations that compute behind one's back
         done += steps
         return (time.process_time() - started) / steps
 
-    losses = [float(step(batches[k % len(batches)])) for k in range(WARM_UP)]
+    losses = [float(trainer.step(batches[k % len(batches)], LEARNING_RATE)) for k in range(WARM_UP)]
     steps = max(1, round(CHUNK / min(run(3) for _ in range(3))))
-    pipe.send({"parameters": parameters, "loss": statistics.fmean(losses[WARM_UP // 2 :]), "steps": steps})
+    pipe.send({"parameters": trainer.parameters, "loss": statistics.fmean(losses[WARM_UP // 2 :]), "steps": steps})
     while pipe.recv() == "run":
         pipe.send(run(steps))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

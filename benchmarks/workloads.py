@@ -19,6 +19,7 @@ class Worker(NamedTuple):
     function: str
     dtype: str = "float32"
     fused_adam: bool = True  # PyTorch's fastest Adam; its default one is what most scripts use
+    seed: int = 0
 
 
 class Workload(NamedTuple):
@@ -58,6 +59,24 @@ WORKLOADS = {
         Worker("zuko NSF, passes=2", "zuko", "splines"),
         Worker("flowjax, jit", "flowjax", "splines"),
     ),
+}
+
+THROUGHPUT = tuple(Worker(name, name, "realnvp") for name in ("minigen", "zuko", "nflows", "normflows"))
+
+_SPLINES = {  # three seeds for minigen and its nearest peer, one for those that come far behind
+    Worker("minigen", "minigen", "relu_splines"): (0, 1, 2),
+    Worker("flowjax, jit", "flowjax", "splines"): (0, 1, 2),
+    Worker("nflows", "nflows", "splines"): (0,),
+    Worker("zuko NSF, passes=2", "zuko", "splines"): (0,),
+}
+_HEAVY_TAILS = {Worker("minigen, affine first", "minigen", "affine_then_splines"): (0, 1, 2)}  # see `quality`
+QUALITY = {  # toy -> who is trained on it, from which seeds
+    "two moons": _SPLINES,
+    "pinwheel": _SPLINES,
+    "spirals": _SPLINES,
+    "checkerboard": _SPLINES,
+    "banana": _HEAVY_TAILS,
+    "funnel": _HEAVY_TAILS,
 }
 
 IMPORTS = {  # what a training script imports

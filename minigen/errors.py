@@ -4,6 +4,8 @@ Every message says what was expected and what came. The checks look at shapes an
 values, so that they cost nothing next to the work behind the door and also accept autograd's boxes.
 """
 
+import math
+
 import numpy
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "check_batch",
     "check_integer",
     "check_points",
+    "check_positive",
     "check_real",
     "require",
 ]
@@ -91,6 +94,17 @@ def check_integer(who, name, value, lowest):
     """
     whole = isinstance(value, (int, numpy.integer)) and not isinstance(value, bool)
     require(whole and value >= lowest, f"{who}: expected {name} to be an integer >= {lowest}, got {value!r}")
+
+
+def check_positive(who, name, value):
+    """Raise ValueError unless `value` is a positive, finite number.
+
+    >>> check_positive("MAF", "bound", 0.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: MAF: expected a positive, finite bound, got 0.0
+    """
+    require(0 < value < math.inf, f"{who}: expected a positive, finite {name}, got {value!r}")
 
 
 def check_real(who, x, name=""):

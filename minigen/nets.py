@@ -48,6 +48,14 @@ def _check_sizes(net, **sizes):
         check_integer(type(net).__name__, name, size, 0 if name == "context_features" else 1)
 
 
+def check_hidden(who, hidden):
+    """Return the widths of the hidden layers as a tuple of integers >= 1, or say what is wrong with them."""
+    require(numpy.ndim(hidden) == 1, f"{who}: expected widths such as (64, 64) as hidden, got {hidden!r}")
+    for k, width in enumerate(hidden):
+        check_integer(who, f"hidden[{k}]", width, 1)
+    return tuple(hidden)
+
+
 def _check_scale(net, name, scale):
     require(0 <= scale < math.inf, f"{type(net).__name__}: expected {name} >= 0 and finite, got {scale!r}")
 
@@ -82,8 +90,8 @@ def _check_last_axis(net, x, ndim=None):
 
 def check_params(net, params, depth):
     """Raise ValueError unless the list `params` has one entry for each of the `depth` layers of `net`."""
-    who, found = type(net).__name__, len(params)
-    require(found == depth, f"{who}: {depth} layers but {found} entries in the list params")
+    if len(params) != depth:
+        raise ValueError(f"{type(net).__name__}: {depth} layers but {len(params)} entries in the list params")
 
 
 def _start(rng, shape, fan_in, scale, dtype):
@@ -163,9 +171,8 @@ class MLP(Net):
     fused: bool = True
 
     def __post_init__(self):
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        widths = {f"hidden[{k}]": width for k, width in enumerate(self.hidden)}
-        _check_sizes(self, inputs=self.inputs, **widths, outputs=self.outputs, context_features=self.context_features)
+        object.__setattr__(self, "hidden", check_hidden("MLP", self.hidden))
+        _check_sizes(self, inputs=self.inputs, outputs=self.outputs, context_features=self.context_features)
         _check_activation(self, self.activation)
         _check_scale(self, "output_scale", self.output_scale)
 

@@ -129,6 +129,14 @@ defvjp(_softmax, lambda p, x, axis: lambda g: _softmax_product(g, p, axis))
 defjvp(_softmax, lambda g, p, x, axis: _softmax_product(g, p, axis))
 
 
+def _along(who, x, axis):
+    """Return x as floats, if its axis has entries."""
+    x = as_float(x)
+    fits = -x.ndim <= axis < x.ndim and x.shape[axis] > 0
+    require(fits, f"{who}: expected at least one entry along axis {axis}, got shape {x.shape}")
+    return x
+
+
 def logsumexp(x, axis=-1):
     """Logarithm of a sum of exponentials along one axis: `m + log Σₖ exp(xₖ − m)`, with `m = maxₖ xₖ`.
 
@@ -140,7 +148,7 @@ def logsumexp(x, axis=-1):
     >>> logsumexp([[-1000.0, -1000.0], [-numpy.inf, -numpy.inf]])
     array([-999.30685282,          -inf])
     """
-    return _logsumexp(as_float(x), axis)
+    return _logsumexp(_along("logsumexp", x, axis), axis)
 
 
 def log_mean_exp(x, axis=-1):
@@ -151,7 +159,7 @@ def log_mean_exp(x, axis=-1):
     >>> log_mean_exp([[1000.0, 1000.0]])
     array([1000.])
     """
-    x = as_float(x)
+    x = _along("log_mean_exp", x, axis)
     return _logsumexp(x, axis) - math.log(x.shape[axis])  # numpy.log's float64 would widen a float32
 
 

@@ -30,13 +30,20 @@ def _with_leaves(tree, leaves):
 
 
 def _store(out, g):
-    require(
-        out.shape == numpy.shape(g),
-        f"FlatGradient: a parameter of shape {out.shape} got a gradient of shape {numpy.shape(g)}; a function in the "
-        "loss (autograd's where, for one) does not undo its broadcasting",
-    )
+    if numpy.shape(g) != out.shape:
+        raise ValueError(
+            f"FlatGradient: a parameter of shape {out.shape} got a gradient of shape {numpy.shape(g)}; a function in "
+            "the loss (autograd's where, for one) does not undo its broadcasting"
+        )
     out[...] = g
     return ()  # a leaf has no parents to hand anything on to
+
+
+def _root(out):
+    """Return a node of autograd's graph that nothing comes before, and that stores its gradient in `out`."""
+    node = VJPNode.new_root()
+    node.vjp = functools.partial(_store, out)
+    return node
 
 
 def _check_number(value):
@@ -72,18 +79,14 @@ class FlatGradient:
         self.params = unravel(self.vector)
         self.unravel = unravel
         self._leaves = tree_leaves(self.params)
-        self._gradients = tree_leaves(unravel(self.gradient))
+        self._roots = [_root(out) for out in tree_leaves(unravel(self.gradient))]
 
     def __call__(self, *args):
         """Return the loss at the present `vector`, and write its gradient into `gradient`."""
         self.gradient[:] = 0  # for leaves that the loss does not use
-        boxes = []
         with trace_stack.new_trace() as level:
-            for leaf, gradient in zip(self._leaves, self._gradients, strict=True):
-                root = VJPNode.new_root()
-                root.vjp = functools.partial(_store, gradient)
-                boxes.append(new_box(leaf, level, root))
-            end = self.loss(_with_leaves(self.params, iter(boxes)), *args)
+            boxes = (new_box(leaf, level, root) for leaf, root in zip(self._leaves, self._roots, strict=True))
+            end = self.loss(_with_leaves(self.params, boxes), *args)
         _check_number(end._value if isbox(end) else end)
         require(isbox(end) and end._trace == level, "the loss should depend on params, got a constant")
         backward_pass(numpy.ones((), dtype=self.vector.dtype), end._node)

@@ -1,4 +1,4 @@
-"""What a reader gets for a wrong call: one table over the public functions and classes of the ground floor and foundations.
+"""What a reader gets for a wrong call: one table over the public functions and classes of minigen.
 
 Each row names the function, what was tried, the error that must come and words that its message must hold. A public name
 without a row fails, so that the table stays complete. `python tests/test_bad_input.py` prints the table.
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minigen import checks, display, fused, nets, numerics, plot, train, tree
+from minigen.autoregressive import made, maf
 from minigen.errors import (
     OutsideDomainError,
     SingularMatrixError,
@@ -17,30 +18,68 @@ from minigen.errors import (
     check_batch,
     check_integer,
     check_points,
+    check_positive,
     check_real,
 )
+from minigen.flows import coupling, flow, glow, multiscale, planar, splines
 from minigen.foundations import change_of_variables as cov
 from minigen.foundations import determinants as det
 from minigen.foundations import distributions as dist
-from minigen.foundations import jacobians, linear, toys
+from minigen.foundations import energy, jacobians, linear, toys
+from minigen.reparameterization import estimators, relaxations
+from minigen.vae import elbo, vae
 
 MODULES = [
-    "errors", "numerics", "tree", "nets", "fused", "train", "checks", "plot", "display", "foundations.jacobians",
-    "foundations.distributions", "foundations.toys", "foundations.determinants", "foundations.change_of_variables",
+    "errors",
+    "numerics",
+    "tree",
+    "nets",
+    "fused",
+    "train",
+    "checks",
+    "plot",
+    "display",
+    "foundations.jacobians",
+    "foundations.digits",
+    "foundations.distributions",
+    "foundations.toys",
+    "foundations.determinants",
+    "foundations.change_of_variables",
     "foundations.linear",
-]  # fmt: skip
+    "foundations.energy",
+    "reparameterization.estimators",
+    "reparameterization.relaxations",
+    "flows.coupling",
+    "flows.flow",
+    "flows.glow",
+    "flows.multiscale",
+    "flows.planar",
+    "flows.splines",
+    "autoregressive.made",
+    "autoregressive.maf",
+    "vae.elbo",
+    "vae.vae",
+]  # fmt: skip  (the parts' own fused nodes stand behind the doors of their layers)
 # Errors and contracts, constants, and formulas that take any number that NumPy can add up.
 WITHOUT_A_DOOR = {
     "NoInverseError", "NonFiniteError", "OutsideDomainError", "SingularMatrixError", "IllConditionedWarning", "require",
     "CARD", "COLOURS", "DENSITY", "LINE", "SIGNED", "TOYS", "LARGEST_EXPANSION", "ACTIVATIONS", "Activation", "Toy",
-    "Elementwise", "Net", "stop_gradient", "constant", "fuse", "dense_stack", "dense_stack_plain", "same_log_det",
-    "log_normal", "tree_leaves", "count_params", "Scrubber", "check_shape",
+    "Elementwise", "Net", "stop_gradient", "constant", "fuse", "fuse_mean", "dense_stack", "dense_stack_plain", "same_log_det",
+    "load_digits", "log_normal", "tree_leaves", "count_params", "Scrubber", "check_shape", "solve_monotone",
 }  # fmt: skip
 
 rng = np.random.default_rng(0)
 ones, square = np.ones((4, 2)), np.eye(2)
 normal = dist.Normal(np.zeros(2), np.eye(2))
 strings = np.array([["a", "b"]])
+bits = made.BernoulliMADE(made.MADE(2, (4,)))
+likelihood = elbo.LinearGaussian(np.ones((3, 2)), np.zeros(3), 1.0)
+diagonal, of_draw = estimators.DiagonalGaussian(), {"mean": np.zeros(2), "log_std": np.zeros(2)}
+full, of_full = estimators.CholeskyGaussian(), {"mean": np.zeros(2), "log_diag": np.zeros(2), "lower": np.zeros(1)}
+posterior = {"mean": np.zeros((4, 2)), "log_std": np.zeros((4, 2))}
+model = flow.Flow(flow.standard_normal(2), coupling.AffineCoupling([1, 0], hidden=(4,)))
+trained = model.init(rng, ones)
+autoencoder = vae.VAE(vae.Encoder(2, 1, (4,)), vae.Decoder(1, 2, (4,)))
 _, axes = plot.panels()
 
 
@@ -93,15 +132,17 @@ ROWS = [
     ("check_batch", "a number", lambda: check_batch("me", 1.0), ValueError, "me: expected points"),
     ("check_integer", "2.5", lambda: check_integer("me", "n", 2.5, 1), ValueError, "n to be an integer >= 1, got 2.5"),
     ("check_real", "booleans", lambda: check_real("me", ones > 0, "A"), TypeError, "real numbers in A"),
+    ("check_positive", "NaN", lambda: check_positive("me", "bound", np.nan), ValueError, "positive, finite bound, got nan"),
     ("check_points", "shape (2,)", lambda: check_points("me", np.ones(2)), ValueError, "got shape \\(2,\\)"),
     ("check_points", "booleans", lambda: check_points("me", ones > 0), TypeError, "got dtype bool"),
     *((f, "strings", lambda f=f: getattr(numerics, f)(["a"]), TypeError, "Cannot cast")
       for f in ("log_sigmoid", "sigmoid", "softplus", "tanh", "logsumexp", "log_mean_exp")),
-    ("logsumexp", "an empty axis", lambda: numerics.logsumexp(np.ones((2, 0))), ValueError, "zero-size"),
+    ("logsumexp", "an empty axis", lambda: numerics.logsumexp(np.ones((2, 0))), ValueError, "at least one entry along axis -1"),
     ("sum_except_batch", "a scalar", lambda: numerics.sum_except_batch(1.0), ValueError, "got a scalar"),
     ("ravel", "an integer leaf", lambda: tree.ravel({"a": np.ones(2, dtype=int)}), TypeError, "params\\['a'\\]"),
     ("tree_map", "trees that differ", lambda: tree.tree_map(max, {"a": 1.0}, {"b": 1.0}), ValueError, "as in the first tree"),
     ("Dense", "no outputs", lambda: nets.Dense(2, 0), ValueError, "outputs"),
+    ("MLP", "one width for a sequence of them", lambda: nets.MLP(2, 3, 1), ValueError, "such as \\(64, 64\\) as hidden, got 3"),
     ("MLP", "an unknown activation", lambda: nets.MLP(2, (3,), 1, activation="sine"), ValueError, "sine"),
     ("MaskedMLP", "a mask of 2s", lambda: nets.MaskedMLP([2 * np.eye(2)]), ValueError, "0"),
     ("CausalConv1D", "a kernel of 0", lambda: nets.CausalConv1D(1, 1, 0), ValueError, "kernel_size"),
@@ -152,6 +193,7 @@ ROWS = [
     ("Mixture", "more weights than components", lambda: dist.Mixture([0.5, 0.5], [normal]), ValueError, "2 components"),
     ("kl_normal", "two dimensions against one", lambda: dist.kl_normal(normal, dist.Normal([0.0], [1.0])), ValueError, "q has 1"),
     *toy_rows(),
+    ("energy_distance", "one point", lambda: energy.energy_distance(ones[:1], ones), ValueError, "two points"),
     ("kl_to", "a log_prob of the wrong shape", lambda: toys.kl_to(toys.Banana(), lambda x: x, rng, 10), ValueError, "shape \\(10,\\)"),
     *((f, "2 by 3", lambda f=f: getattr(det, f)(np.ones((2, 3))), ValueError, "square")
       for f in ("adjugate", "det_gradient", "det_laplace", "det_leibniz", "det_lu", "det_triangular", "log_abs_det", "lu")),
@@ -185,6 +227,102 @@ ROWS = [
     ("LULinear", "signs of 2", lambda: linear.LULinear(signs=[2.0, 1.0]).init(rng, ones), ValueError, "sign"),
     ("LowRankLinear", "rank 0", lambda: linear.LowRankLinear(0), ValueError, "rank"),
     ("solve_triangular", "2 by 3", lambda: linear.solve_triangular(np.ones((2, 3)), ones), ValueError, "solve_triangular"),
+    # reparameterization
+    ("DiagonalGaussian", "noise of another D", lambda: diagonal.from_noise(of_draw, np.ones((4, 3))), ValueError, "\\(N, 2\\)"),
+    ("DiagonalGaussian", "strings", lambda: diagonal.log_prob(of_draw, strings), TypeError, "Cannot cast"),
+    ("DiagonalGaussian", "a network of 3 outputs", lambda: diagonal.from_outputs(np.ones((4, 3))), ValueError, "3 numbers"),
+    ("CholeskyGaussian", "a network of 4 outputs", lambda: full.from_outputs(np.ones((4, 4))), ValueError, "4 numbers"),
+    ("CholeskyGaussian", "two entries below the diagonal", lambda: full.factor(of_full | {"lower": np.zeros(2)}), ValueError,
+     "expected 1 entries"),
+    ("CholeskyGaussian", "log_prob of another D", lambda: full.log_prob(of_full, np.ones((4, 3))), ValueError, "\\(N, 2\\)"),
+    ("bounded_log_scale", "strings", lambda: estimators.bounded_log_scale(strings), TypeError, "Cannot cast"),
+    ("log_standard_normal", "a number", lambda: estimators.log_standard_normal(1.0), ValueError, "got a scalar"),
+    ("leave_one_out", "one value", lambda: estimators.leave_one_out([1.0]), ValueError, "N >= 2"),
+    ("mean_and_standard_error", "one draw", lambda: estimators.mean_and_standard_error(np.ones(1)), ValueError, "N >= 2"),
+    ("per_sample_gradients", "two numbers a draw", lambda: estimators.per_sample_gradients(lambda p: p["mean"], of_draw, 4),
+     ValueError, "one number for each draw"),
+    *((f, "a function that returns (N, D)", lambda f=f: getattr(estimators, f)(diagonal, of_draw, lambda z: z, ones),
+       ValueError, "one number for each draw")
+      for f in ("optimal_baseline", "pathwise", "pathwise_elbo", "score_function", "sticking_the_landing")),
+    ("score_function", "three baselines for four draws", lambda: estimators.score_function(
+        diagonal, of_draw, lambda z: z[:, 0], ones, np.ones(3)), ValueError, "expected one baseline, or \\(4,\\)"),
+    *((f, "noise of two for logits of three", lambda f=f, t=t: getattr(relaxations, f)(np.zeros(3), ones, *t), ValueError, "noise \\(N, K\\)")
+      for f, t in (("gumbel_max", ()), ("gumbel_softmax", (1.0,)))),
+    ("gumbel_softmax", "temperature 0", lambda: relaxations.gumbel_softmax(np.zeros(2), ones, 0.0), ValueError, "temperature > 0"),
+    ("straight_through", "shapes that differ", lambda: relaxations.straight_through(ones, ones[:1]), ValueError, "soft has"),
+    ("OneHotCategorical", "draws of two for logits of three", lambda: relaxations.OneHotCategorical().log_prob(
+        {"logits": np.zeros(3)}, ones), ValueError, "\\(N, 3\\)"),
+    ("GumbelSoftmax", "temperature 0", lambda: relaxations.GumbelSoftmax(0.0), ValueError, "temperature > 0"),
+    ("enumerate_expectation", "a batch of logits", lambda: relaxations.enumerate_expectation(ones, abs), ValueError, "\\(K,\\)"),
+    # flows
+    ("alternating_mask", "one feature", lambda: coupling.alternating_mask(1), ValueError, "2 or more"),
+    ("half_mask", "parity 2", lambda: coupling.half_mask(4, 2), ValueError, "parity"),
+    ("checkerboard_mask", "height 2.5", lambda: coupling.checkerboard_mask(2.5, 2), ValueError, "height"),
+    ("AdditiveCoupling", "a mask of ones", lambda: coupling.AdditiveCoupling([1]), ValueError, "D = 1 has none"),
+    ("AffineCoupling", "bound 0", lambda: coupling.AffineCoupling([1, 0], bound=0), ValueError, "bound"),
+    ("AffineCoupling", "a mask of 3 for x of 2", lambda: coupling.AffineCoupling([1, 0, 1]).init(rng, ones), ValueError,
+     "mask has 3 entries but x has 2 features"),
+    ("Scale", "params of another D", lambda: coupling.Scale().forward({"log_scale": np.zeros(3)}, ones), ValueError, "has 2 features"),
+    ("Flow", "a number as base", lambda: flow.Flow(1.0, cov.Affine()), ValueError, "expected a Distribution as base"),
+    ("Flow", "one point without its batch", lambda: model.log_prob(trained, np.ones(2)), ValueError, "x\\[None"),
+    ("Flow", "strings", lambda: model.log_prob(trained, strings), TypeError, "got dtype <U1"),
+    ("Flow", "a context of another length", lambda: model.log_prob(trained, ones, ones[:3]), ValueError, "expected 4 rows"),
+    ("Flow", "2.5 samples", lambda: model.sample(trained, rng, 2.5), ValueError, "n to be an integer"),
+    ("standard_normal", "no features", lambda: flow.standard_normal(0), ValueError, "features"),
+    ("ActNorm", "a start from nothing", lambda: glow.ActNorm().init(rng, ones[:0]), ValueError, "at least one point"),
+    ("Invertible1x1", "a singular weight", lambda: glow.Invertible1x1().forward({"weight": np.zeros((2, 2))}, ones),
+     SingularMatrixError, "determinant 0"),
+    ("Invertible1x1LU", "a singular start", lambda: glow.Invertible1x1LU(np.zeros((2, 2))), SingularMatrixError, "determinant 0"),
+    ("random_rotation", "no features", lambda: glow.random_rotation(rng, 0), ValueError, "features"),
+    ("Logit", "2, outside its domain", lambda: multiscale.Logit().forward({}, 2 * ones), OutsideDomainError, "got 2.0"),
+    ("MultiScale", "no levels", lambda: multiscale.MultiScale((4, 4, 1), []), ValueError, "at least one level"),
+    ("Split", "one channel", lambda: multiscale.Split(cov.Affine(), (1,)), ValueError, "2 channels"),
+    ("Squeeze", "an odd height", lambda: multiscale.Squeeze().forward({}, np.ones((1, 3, 4, 1))), ValueError, "divisible by 2"),
+    ("bits_per_dimension", "no dimensions", lambda: multiscale.bits_per_dimension(ones, 0, 256), ValueError, "dimensions"),
+    ("dequantize", "0.5, no whole number", lambda: multiscale.dequantize(rng, 0.5 * ones), OutsideDomainError, "got 0.5"),
+    ("quantize", "NaN", lambda: multiscale.quantize(np.nan * ones), OutsideDomainError, "got NaN"),
+    ("output_shape", "a function in place of a map", lambda: multiscale.output_shape(abs, (2,)), ValueError, "Bijection"),
+    ("Planar", "-1 features of a context", lambda: planar.Planar(-1), ValueError, "context_features"),
+    ("Radial", "points of another D", lambda: planar.Radial().forward(planar.Radial().init(rng, ones), np.ones((4, 3))),
+     ValueError, "centre is \\(2,\\) but x has 3"),
+    ("RationalQuadraticCoupling", "no bins", lambda: splines.RationalQuadraticCoupling([1, 0], bins=0), ValueError, "bins"),
+    ("rational_quadratic_spline", "4 raw numbers", lambda: splines.rational_quadratic_spline(ones[0], np.ones((2, 4)), 1.0),
+     ValueError, "3K - 1"),
+    ("rational_quadratic_spline", "bound -1", lambda: splines.rational_quadratic_spline(ones[0], np.ones((2, 5)), -1.0),
+     ValueError, "positive, finite bound"),
+    # autoregressive
+    ("degrees", "no permutation", lambda: made.degrees([0, 2], (3,)), ValueError, "permutation"),
+    ("degrees", "one width", lambda: made.degrees([0, 1], 3), ValueError, "as hidden, got 3"),
+    ("masks", "one layer", lambda: made.masks([np.arange(2)]), ValueError, "at least two layers"),
+    ("path_counts", "masks that do not fit", lambda: made.path_counts([np.ones((2, 3)), np.ones((2, 3))]), ValueError, "fit together"),
+    ("path_counts", "no masks", lambda: made.path_counts([]), ValueError, "fit together"),
+    ("MADE", "an order of 3 for 2 features", lambda: made.MADE(2, order=[0, 1, 2]), ValueError, "3 entries in the order"),
+    ("BernoulliMADE", "0.5", lambda: bits.log_prob(bits.init(rng, ones), 0.5 * ones), OutsideDomainError, "0 and 1"),
+    ("GaussianMADE", "a MADE of one output", lambda: made.GaussianMADE(bits.made), ValueError, "outputs=2"),
+    ("gaussian_conditionals", "shape (N, D)", lambda: made.gaussian_conditionals(ones, 2.0), ValueError, "\\(N, 2, D\\)"),
+    ("MAF", "bound 0", lambda: maf.MAF(2, bound=0), ValueError, "bound"),
+    # vae
+    ("LinearGaussian", "b of another length", lambda: elbo.LinearGaussian(np.ones((3, 2)), np.zeros(2), 1.0), ValueError, "3 rows"),
+    ("LinearGaussian", "latents of another D", lambda: likelihood.decode(np.ones((4, 3))), ValueError, "\\(N, 2\\)"),
+    *((f, "noise without draws", lambda f=f: getattr(elbo, f)(diagonal, posterior, max, ones, ones), ValueError, "\\(K, 4, D_z\\)")
+      for f in ("elbo_sampled", "elbo_split", "importance_weighted_bound", "log_weights")),
+    ("log_weights", "noise of another D", lambda: elbo.log_weights(diagonal, posterior, max, ones, np.ones((1, 4, 3))),
+     ValueError, "\\(N, 2\\)"),
+    ("importance_sampled", "one draw", lambda: elbo.importance_sampled(np.ones((1, 4))), ValueError, "K >= 2"),
+    ("VAE", "latents that differ", lambda: vae.VAE(vae.Encoder(2, 1), vae.Decoder(2, 2)), ValueError, "latents"),
+    ("VAE", "no encoder", lambda: vae.VAE(None, autoencoder.decoder), ValueError, "expected an Encoder"),
+    ("VAE", "noise of three for four points", lambda: autoencoder.elbo_from_noise(autoencoder.init(rng, ones), ones, ones[:3, :1]),
+     ValueError, "noise of shape \\(4, 1\\)"),
+    ("VAE", "-1 samples", lambda: autoencoder.sample(autoencoder.init(rng, ones), rng, -1), ValueError, "n to be an integer >= 0"),
+    ("Encoder", "one width", lambda: vae.Encoder(2, 1, 64), ValueError, "Encoder: expected widths"),
+    ("Encoder", "no latents", lambda: vae.Encoder(2, 0), ValueError, "latent"),
+    ("Decoder", "one width", lambda: vae.Decoder(1, 2, 64), ValueError, "Decoder: expected widths"),
+    ("Decoder", "no outputs", lambda: vae.Decoder(1, 0), ValueError, "outputs"),
+    ("Noise", "the contract itself", lambda: vae.Noise().log_prob({}, ones, ones), NotImplementedError, "log_prob"),
+    ("Noise", "the contract itself, samples", lambda: vae.Noise().sample({}, rng, ones), NotImplementedError, "sample"),
+    ("GaussianNoise", "std 0", lambda: vae.GaussianNoise(0.0), ValueError, "std > 0"),
+    ("LearnedGaussian", "floor 1", lambda: vae.LearnedGaussian(floor=1.0), ValueError, "floor < 1"),
+    ("BernoulliNoise", "grey values", lambda: vae.BernoulliNoise().check(0.5 * ones), OutsideDomainError, "0 and 1"),
 ]  # fmt: skip
 
 

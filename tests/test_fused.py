@@ -4,7 +4,7 @@ import pytest
 from autograd import elementwise_grad, grad, hessian, jacobian, make_jvp, make_vjp
 from autograd.test_util import check_grads
 
-from minigen.fused import ACTIVATIONS, dense_stack, dense_stack_plain, fuse, relu
+from minigen.fused import ACTIVATIONS, BLOCK, dense_stack, dense_stack_plain, fuse, fuse_mean, relu
 from tests.counting import counted_nodes
 
 BITS = {np.float64: 1e-10, np.float32: 2e-5}
@@ -310,3 +310,52 @@ def test_fuse_with_two_outputs():
             ours, theirs = (derivative(loss(each), position)(x, scale) for each in (f, plain))
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
     assert grad(lambda scale: anp.sum(f(x, scale)[0]))(scale).shape == (3,)  # only one of the two is used
+
+
+def squared_errors(calls):
+    """Return the mean of (x·w − y)² as `fuse_mean` makes it, and its plain twin; `calls` gets each block's size."""
+
+    def plain(x, y, w):
+        return anp.sum((anp.dot(x, w) - y) ** 2) / len(x)
+
+    def forward(x, y, w):
+        calls.append(len(x))
+        error = x @ w - y
+        return error**2, error
+
+    def backward(g, error, needed, x, y, w):
+        g = 2 * g * error
+        return {0: np.outer(g, w), 1: -g, 2: x.T @ g}
+
+    return fuse_mean(plain, forward, backward, lambda x, y, w: [0, 1]), plain
+
+
+@pytest.mark.parametrize(("n", "blocks"), [(1, [1]), (BLOCK, [BLOCK]), (2 * BLOCK + 1, [BLOCK, BLOCK, 1])])
+def test_fuse_mean_goes_block_by_block(n, blocks):
+    rng, calls = np.random.default_rng(0), []
+    fused, plain = squared_errors(calls)
+    arrays = rng.normal(size=(n, 3)), rng.normal(size=n), rng.normal(size=3)
+    np.testing.assert_allclose(fused(*arrays), plain(*arrays), rtol=1e-12)
+    assert calls == []  # without a gradient it is the plain twin
+    for needed in ((0,), (1,), (2,), (0, 1, 2)):
+        calls.clear()
+        ours, theirs = (grad(f, needed)(*arrays) for f in (fused, plain))
+        assert calls == blocks
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_fuse_mean_is_re_entrant():
+    rng = np.random.default_rng(1)
+    fused, plain = squared_errors([])
+    x, y, w = rng.normal(size=(5, 3)), rng.normal(size=5), rng.normal(size=3)
+    pull_back, _ = make_vjp(fused, (0, 2))(x, y, w)
+    wanted = make_vjp(plain, (0, 2))(x, y, w)[0](3.0)
+    for _ in range(3):
+        for got, expected in zip(pull_back(3.0), wanted, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-12)
+            got[...] = np.nan  # what is handed out is nobody else's
+    two = [grad(lambda w, f=f: f(x, y, w) * f(2 * x, y, w))(w) for f in (fused, plain)]
+    np.testing.assert_allclose(*two, rtol=1e-12)
+    np.testing.assert_allclose(*(hessian(f, 2)(x, y, w) for f in (fused, plain)), atol=1e-12)
+    np.testing.assert_allclose(*(make_jvp(f, 2)(x, y, w)(np.ones(3))[1] for f in (fused, plain)), rtol=1e-12)

@@ -189,7 +189,7 @@ def test_logsumexp_of_large_equal_entries_splits_the_gradient():
 
 def test_logsumexp_of_an_empty_batch_and_an_empty_axis():
     assert logsumexp(np.zeros((0, 3))).shape == (0,)
-    with pytest.raises(ValueError, match="zero-size"):
+    with pytest.raises(ValueError, match=r"logsumexp: expected at least one entry along axis -1, got shape \(3, 0\)"):
         logsumexp(np.zeros((3, 0)))
 
 

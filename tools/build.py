@@ -18,6 +18,8 @@ from pathlib import Path
 
 import yaml
 
+from tools.normalise import QUIET
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -70,8 +72,7 @@ def build(root, strict):
         shutil.rmtree(out / "html", ignore_errors=True)
         shutil.rmtree(out / ".doctrees", ignore_errors=True)
         flags = ["-W", "-n", "--keep-going"]
-    # One thread per kernel: at these sizes a second BLAS thread costs more than it gives.
-    env = {**os.environ, "TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    env = {**os.environ, **QUIET, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(root), *flags]
     return subprocess.run(command, cwd=root, env=env, check=False).returncode
 

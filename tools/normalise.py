@@ -42,12 +42,16 @@ def find_notebooks(root):
     )
 
 
+# No progress bars; and one BLAS thread a kernel, because at these sizes a second one costs more than it gives.
+QUIET = {"TQDM_DISABLE": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
 def offline_environment():
     """Return the variables under which the book's kernels run: no network, no progress bars, figures in the page."""
     guard = str(ROOT / "tools" / "offline")
     rest = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != guard]
     inline = "module://matplotlib_inline.backend_inline"
-    return {"PYTHONPATH": os.pathsep.join([guard, *rest]), "TQDM_DISABLE": "1", "MPLBACKEND": inline}
+    return {"PYTHONPATH": os.pathsep.join([guard, *rest]), "MPLBACKEND": inline, **QUIET}
 
 
 def tags_of(cell):

@@ -1,5 +1,16 @@
 """One file for each implementation; a process imports one of them, so that its import and memory are its own.
 
-Each has a function for every workload that it can do. It takes the `Worker` and returns the step, a function that takes
-a batch (N, 2), updates the parameters and returns the loss, and the number of parameters.
+Each has a function for every workload that it can do. It takes the `Worker` and returns a `Trainer`.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Trainer(NamedTuple):
+    """A model, ready to be trained and asked; arrays are NumPy's."""
+
+    step: Callable  # (batch (N, 2), learning rate) -> the loss, after an update
+    parameters: int  # how many numbers are trained
+    log_prob: Callable | None = None  # (N, 2) -> (N,)
+    sample: Callable | None = None  # n -> (n, 2)

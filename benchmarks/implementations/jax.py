@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy
 
 from benchmarks import workloads as sizes
+from benchmarks.implementations import Trainer
 
 
 def _net(rng, inputs, outputs):
@@ -31,24 +32,24 @@ def _trainer(loss, params, worker):
     zeros = functools.partial(jax.tree.map, jnp.zeros_like)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def update(state, x):
+    def update(state, x, rate):
         count, params, m, v = state
         value, gradient = jax.value_and_grad(loss)(params, x)
         count = count + 1
         m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, gradient)
         v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradient)
-        rate = sizes.LEARNING_RATE * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+        rate = rate * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
         params = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-8), params, m, v)
         return (count, params, m, v), value
 
     state = (jnp.zeros((), worker.dtype), params, zeros(params), zeros(params))
 
-    def step(batch):
+    def step(batch, rate):
         nonlocal state
-        state, value = update(state, batch)
+        state, value = update(state, batch, rate)
         return value
 
-    return step, sum(leaf.size for leaf in jax.tree.leaves(params))
+    return Trainer(step, sum(leaf.size for leaf in jax.tree.leaves(params)))
 
 
 def realnvp(worker):

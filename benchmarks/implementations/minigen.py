@@ -3,6 +3,7 @@
 import numpy
 
 from benchmarks import workloads as sizes
+from benchmarks.implementations import Trainer
 from minigen.autoregressive.maf import MAF
 from minigen.flows.coupling import AffineCoupling, alternating_mask
 from minigen.flows.flow import Flow, standard_normal
@@ -13,17 +14,25 @@ from minigen.vae.vae import VAE, Decoder, Encoder, GaussianNoise
 
 
 def _trainer(model, worker):
-    rng = numpy.random.default_rng(0)
+    rng = numpy.random.default_rng(worker.seed)
     objective = FlatGradient(model.loss, model.init(rng, numpy.zeros((1, 2), worker.dtype)))
-    optimizer = Adam(sizes.LEARNING_RATE)
+    optimizer = Adam(1.0)  # times the rate of the step
     state = optimizer.init(objective.vector)
 
-    def step(batch):
+    def step(batch, rate):
         loss = objective(rng, batch)
-        optimizer.update(state, objective.vector, objective.gradient)
+        optimizer.update(state, objective.vector, objective.gradient, rate)
         return loss
 
-    return step, objective.vector.size
+    def params():
+        return objective.unravel(objective.vector)
+
+    return Trainer(
+        step,
+        objective.vector.size,
+        lambda x: model.log_prob(params(), x),
+        lambda n: model.sample(params(), rng, n),
+    )
 
 
 def _flow(layers, worker):
@@ -46,6 +55,23 @@ def splines(worker):
     options = {"bins": sizes.BINS, "bound": sizes.BOUND}
     masks = [alternating_mask(2, k % 2) for k in range(sizes.SPLINES)]
     return _flow([RationalQuadraticCoupling(mask, sizes.HIDDEN, **options) for mask in masks], worker)
+
+
+def _relu_splines():
+    options = {"bins": sizes.BINS, "bound": sizes.BOUND, "activation": "relu"}
+    masks = [alternating_mask(2, k % 2) for k in range(sizes.SPLINES)]
+    return [RationalQuadraticCoupling(mask, sizes.HIDDEN, **options) for mask in masks]
+
+
+def relu_splines(worker):
+    """Return the trainer of spline couplings with relu, which bends more sharply than tanh."""
+    return _flow(_relu_splines(), worker)
+
+
+def affine_then_splines(worker):
+    """Return the trainer of the same after two affine couplings, which reach as far as the data do."""
+    affine = [AffineCoupling(alternating_mask(2, k), sizes.HIDDEN) for k in range(2)]
+    return _flow([*affine, *_relu_splines()], worker)
 
 
 def vae(worker):

@@ -31,7 +31,7 @@ class Conditioner(torch.nn.Module):
 
 def _flow(layers, worker):
     flow = Flow(CompositeTransform(layers), StandardNormal([2]))
-    return trainer(flow, lambda x: -flow.log_prob(x).mean(), worker)
+    return trainer(flow, lambda x: -flow.log_prob(x).mean(), worker, flow.log_prob, flow.sample)
 
 
 def _masks(count):

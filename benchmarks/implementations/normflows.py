@@ -12,4 +12,4 @@ def realnvp(worker):
     for _ in range(sizes.COUPLINGS):
         layers += [normflows.flows.AffineCouplingBlock(mlp(1, 2, zero=True)), normflows.flows.Permute(2, mode="swap")]
     flow = normflows.NormalizingFlow(normflows.distributions.base.DiagGaussian(2, trainable=False), layers[:-1])
-    return trainer(flow, flow.forward_kld, worker)
+    return trainer(flow, flow.forward_kld, worker, flow.log_prob, lambda n: flow.sample(n)[0])

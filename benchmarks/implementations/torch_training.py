@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from benchmarks import workloads as sizes
+from benchmarks.implementations import Trainer
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -20,17 +21,26 @@ def mlp(inputs, outputs, zero=False):
     return nn.Sequential(*layers, last)
 
 
-def trainer(module, loss, worker):
-    """Return the step that minimises ``loss(x)``, and the number of parameters."""
+def trainer(module, loss, worker, log_prob=None, sample=None):
+    """Return the `Trainer` that minimises ``loss(x)``; `log_prob` and `sample` take and return PyTorch's tensors."""
     module.to(getattr(torch, worker.dtype))
     parameters = list(module.parameters())
     optimizer = torch.optim.Adam(parameters, lr=sizes.LEARNING_RATE, fused=worker.fused_adam or None)
 
-    def step(batch):
+    def step(batch, rate):
+        optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         value = loss(torch.from_numpy(batch))
         value.backward()
         optimizer.step()
         return value.detach()
 
-    return step, sum(parameter.numel() for parameter in parameters)
+    def density(x):
+        with torch.no_grad():
+            return log_prob(torch.from_numpy(x)).numpy()
+
+    def draw(n):
+        with torch.no_grad():
+            return sample(n).numpy()
+
+    return Trainer(step, sum(parameter.numel() for parameter in parameters), density, draw)

@@ -10,7 +10,13 @@ NETS = {"hidden_features": sizes.HIDDEN, "activation": torch.nn.Tanh}
 
 
 def _flow(flow, worker):
-    return trainer(flow, lambda x: -flow().log_prob(x).mean(), worker)
+    return trainer(
+        flow,
+        lambda x: -flow().log_prob(x).mean(),
+        worker,
+        lambda x: flow().log_prob(x),
+        lambda n: flow().sample((n,)),
+    )
 
 
 def realnvp(worker):

@@ -5,8 +5,10 @@ two places. `map` comes from book/map.yml, `ledger` from book/back/ledger.yml an
 Every chapter's "claims" section gets the table of its own rows in the same way.
 """
 
+import functools
 import json
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -15,6 +17,12 @@ import yaml
 import minigen
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # `tools` and `benchmarks` are not installed: they stand beside `book`
+
+from benchmarks.tables import PARTS, benchmark  # noqa: E402
+from tools.scoreboard import stored  # noqa: E402
+from tools.scoreboard.tables import one_model, scoreboard  # noqa: E402
+
 LEDGER = "book/back/ledger.yml"
 MAP = "book/map.yml"
 
@@ -74,7 +82,14 @@ def ledger():
     return "\n".join(out)
 
 
-INSERTS = {"map": (book_map, MAP), "ledger": (ledger, LEDGER)}
+INSERTS = {
+    "map": (book_map, MAP),
+    "ledger": (ledger, LEDGER),
+    "scoreboard": (scoreboard, "book/results"),
+    **{f"benchmark {name}": (functools.partial(benchmark, name), "benchmarks/results.json") for name in PARTS},
+    **{f"scoreboard {name}": (functools.partial(one_model, name), "book/results") for name in stored()},
+}
+INSERTED = ("book/index", "book/back/claims", "book/back/scoreboard", "book/back/benchmarks")
 
 
 def insert(app, docname, source):
@@ -85,6 +100,8 @@ def insert(app, docname, source):
             app.env.note_dependency(str(ROOT / data))
             text = make()
             source[0] = source[0].replace(mark, json.dumps(text)[1:-1] if source[0].lstrip().startswith("{") else text)
+    if unknown := re.findall(r"<!-- insert: .*? -->", source[0]):
+        raise ValueError(f"{docname}: expected an insert of {', '.join(INSERTS)}, got {unknown[0]}")
     rows = [row for row in load(LEDGER) if row["chapter"] == docname]
     if not rows:
         return
@@ -104,7 +121,7 @@ def insert(app, docname, source):
 
 def outdated(app, env, added, changed, removed):
     """Pages with inserts depend on every notebook: read them anew each time."""
-    return [d for d in ("book/index", "book/back/claims") if d in env.found_docs]
+    return [d for d in INSERTED if d in env.found_docs]
 
 
 def address(app, config):

@@ -7,16 +7,17 @@ since it comes before all of them.
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import autograd.numpy as np
 import numpy
 
-from minigen.errors import OutsideDomainError, check_integer, check_points, require
+from minigen.errors import OutsideDomainError, check_integer, check_points, check_positive, require
 from minigen.foundations.change_of_variables import check_permutation
 from minigen.foundations.distributions import log_normal
-from minigen.nets import MaskedMLP, Net, check_context
+from minigen.nets import MaskedMLP, Net, check_context, check_hidden
 from minigen.numerics import sigmoid, softplus, tanh
 
 __all__ = ["MADE", "BernoulliMADE", "GaussianMADE", "degrees", "gaussian_conditionals", "masks", "path_counts"]
@@ -51,8 +52,7 @@ def degrees(order, hidden, context_features=0, rng=None):
     features, lowest = order.size, 0 if context_features else 1
     own = numpy.argsort(order) + 1
     layers = [numpy.concatenate([own, numpy.zeros(context_features, dtype=int)])]
-    for k, width in enumerate(hidden):
-        check_integer("degrees", f"hidden[{k}]", width, 1)
+    for width in check_hidden("degrees", hidden):
         if rng is None:
             layers.append(lowest + numpy.arange(width) * (features - lowest) // width)
         else:
@@ -92,13 +92,18 @@ def path_counts(masks):
     Entry (i, j) sums, over every choice of one unit a hidden layer, the product of the masks' entries on the way from
     j to i, which is 1 if no step is cut. Where it is 0, output i cannot depend on input j, whatever the weights.
     Shape (outputs, inputs). Cost: that of multiplying the masks. Counts beyond 2⁶³ wrap around.
+    Raises ValueError for masks that do not fit together, or none.
 
     >>> path_counts(masks(degrees([0, 1, 2], hidden=(4, 4))))
     array([[ 0,  0,  0],
            [ 4,  0,  0],
            [12,  4,  0]])
     """
-    return functools.reduce(lambda paths, mask: numpy.asarray(mask, dtype=int) @ paths, masks[1:], masks[0].astype(int))
+    masks = [numpy.asarray(mask, dtype=int) for mask in masks]
+    shapes = [mask.shape for mask in masks]
+    fits = all(len(shape) == 2 for shape in shapes) and all(a[0] == b[1] for a, b in itertools.pairwise(shapes))
+    require(len(masks) > 0 and fits, f"path_counts: expected masks (outputs, inputs) that fit together, got {shapes}")
+    return functools.reduce(lambda paths, mask: mask @ paths, masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,12 +167,15 @@ class MADE(Net):
 def gaussian_conditionals(y, bound):
     """Return mean and log-scale (N, D) from a network's output (N, 2, D): `y₀` and `bound·tanh(y₁/bound)`.
 
-    So a scale lies strictly between exp(−bound) and exp(bound), smoothly, and for small y₁ is exp(y₁).
+    So a scale lies strictly between exp(−bound) and exp(bound), smoothly, and for small y₁ is exp(y₁). Raises
+    ValueError for another shape.
 
     >>> mean, log_scale = gaussian_conditionals(numpy.array([[[3.0], [100.0]]]), bound=2.0)
     >>> mean, log_scale
     (array([[3.]]), array([[2.]]))
     """
+    found = np.shape(y)
+    require(len(found) == 3 and found[1] == 2, f"gaussian_conditionals: expected shape (N, 2, D), got {found}")
     return y[:, 0], bound * tanh(y[:, 1] / bound)
 
 
@@ -254,7 +262,7 @@ class GaussianMADE(_ConditionalModel):
 
     def __post_init__(self):
         super().__post_init__()
-        require(0 < self.bound < numpy.inf, f"GaussianMADE: expected a positive, finite bound, got {self.bound!r}")
+        check_positive("GaussianMADE", "bound", self.bound)
 
     def _log_prob(self, y, x):
         return log_normal(x, *gaussian_conditionals(y, self.bound))

@@ -11,7 +11,7 @@ import numpy
 
 from minigen.autoregressive.fused import masked_affine, masked_affine_plain
 from minigen.autoregressive.made import MADE, gaussian_conditionals
-from minigen.errors import check_points, require
+from minigen.errors import check_points, check_positive
 from minigen.foundations.change_of_variables import Bijection
 from minigen.nets import check_context, check_params
 
@@ -59,7 +59,7 @@ class MAF(Bijection):
     made: MADE = field(init=False, repr=False)
 
     def __post_init__(self):
-        require(0 < self.bound < numpy.inf, f"MAF: expected a positive, finite bound, got {self.bound!r}")
+        check_positive("MAF", "bound", self.bound)
         options = {"context_features": self.context_features, "activation": self.activation, "fused": self.fused}
         object.__setattr__(self, "made", MADE(self.features, self.hidden, 2, self.order, **options))
 
@@ -69,13 +69,21 @@ class MAF(Bijection):
 
     def forward(self, params, x, context=None):
         """Standardise every feature at once."""
+        node, arrays, structure = self._call(params, x, context)
+        return node(check_points("MAF", x, self.features), *arrays, **structure)
+
+    def _call(self, params, x, context):
         x = check_points("MAF", x, self.features)
         context = check_context(self, context, x.shape[0])
-        net = self.made.net
-        check_params(self, params, len(net.masks))
+        masks = self.made.net.masks
+        check_params(self, params, len(masks))
         layers = [layer[name] for layer in params for name in ("weight", "bias")]
-        layer = masked_affine if self.fused else masked_affine_plain
-        return layer(x, context, *layers, activation=self.activation, masks=net.masks, bound=self.bound)
+        node = masked_affine if self.fused else masked_affine_plain
+        return node, (context, *layers), {"activation": self.activation, "masks": masks, "bound": self.bound}
+
+    def fused_node(self, params, x, context, inverse):
+        """Return (node, arrays, structure), the call `node(x, *arrays, **structure)` that this layer is, or None."""
+        return self._call(params, x, context) if self.fused and not inverse else None
 
     def inverse(self, params, z, context=None):
         """Find one feature after the other."""

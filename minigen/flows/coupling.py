@@ -4,6 +4,7 @@ The half that passes is there on both sides of the map, so what was done to the 
 undone; a network of any shape may compute it, since it is never inverted itself. The Jacobian is triangular.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -11,7 +12,7 @@ from typing import ClassVar
 import autograd.numpy as np
 import numpy
 
-from minigen.errors import check_batch, check_integer, require
+from minigen.errors import check_batch, check_integer, check_positive, require
 from minigen.flows.fused import affine_coupling
 from minigen.foundations.change_of_variables import Bijection, check_shape, same_log_det
 from minigen.nets import MLP, Net, check_context, check_params
@@ -59,6 +60,13 @@ def checkerboard_mask(height, width, parity=0):
     return (numpy.indices((height, width)).sum(axis=0)[..., None] + parity + 1) % 2
 
 
+def _evenly(indices):
+    """Return `indices`, or the slice that picks the same."""
+    first, last = int(indices[0]), int(indices[-1])
+    step = max(1, int(indices[1]) - first) if len(indices) > 1 else 1
+    return slice(first, last + 1, step) if numpy.array_equal(indices, range(first, last + 1, step)) else indices
+
+
 def _check_features(who, features, parity):
     check_integer(who, "features", features, 1)
     require(features > 1, f"{who}: a coupling moves some features by what others are, so it needs 2 or more, got 1")
@@ -77,6 +85,7 @@ class _Coupling(Bijection):
     fused: bool = True
     kept: numpy.ndarray = field(init=False, repr=False)  # where a vector mask is 1
     moved: numpy.ndarray = field(init=False, repr=False)  # where it is 0
+    conditioner: Net = field(init=False, repr=False)  # `net`, or the default one for this mask
     per_feature: ClassVar[int]  # how many numbers the conditioner gives for each number that is moved
 
     def __post_init__(self):
@@ -93,30 +102,40 @@ class _Coupling(Bijection):
             sizes = len(kept), self.hidden, self.per_feature * len(moved), self.context_features, self.activation
             net = MLP(*sizes, output_scale=0.0, fused=self.fused)
         require(isinstance(net, Net), f"{who}: expected a Net, got {net!r}")
-        for name, value in (("mask", mask), ("kept", kept), ("moved", moved), ("net", net)):
+        if type(net) is MLP and mask.ndim == 1:
+            found, wanted = (net.inputs, net.outputs), (len(kept), self.per_feature * len(moved))
+            require(found == wanted, f"{who}: expected a net of {wanted} inputs and outputs for this mask, got {found}")
+        for name, value in (("mask", mask), ("kept", kept), ("moved", moved), ("conditioner", net)):
             object.__setattr__(self, name, value)
+
+    @functools.cached_property
+    def rows(self):
+        """`kept` and `moved` as slices where their entries are evenly spaced: a slice of an array is no copy."""
+        return tuple(map(_evenly, (self.kept, self.moved)))
 
     def init(self, rng, x, context=None):
         """Return the conditioner's starting parameters."""
-        return self.net.init(rng, self._check("", x).dtype)
+        return self.conditioner.init(rng, self._check("", x).dtype)
 
     def _check(self, direction, x):
-        who, name, mask = type(self).__name__ + direction, "z" if direction else "x", self.mask
+        who, mask = type(self).__name__ + direction, self.mask
         x = check_batch(who, x)
         if mask.ndim == 1:
-            fits, found = x.shape[-1:] == mask.shape, f"{mask.size} entries"
-            wanted = f"{x.shape[-1]} features"
+            fits = x.shape[-1:] == mask.shape
         else:
             pairs = zip(mask.shape, x.shape[1:], strict=False)
             fits = mask.ndim == x.ndim - 1 and all(size in (1, whole) for size, whole in pairs)
-            found, wanted = f"shape {mask.shape}", f"points of shape {x.shape[1:]}"
-        require(fits, f"{who}: mask has {found} but {name} has {wanted} ({name}.shape = {x.shape})")
+        if not fits:
+            name, one = "z" if direction else "x", mask.ndim == 1
+            found = f"{mask.size} entries" if one else f"shape {mask.shape}"
+            wanted = f"{x.shape[-1]} features" if one else f"points of shape {x.shape[1:]}"
+            raise ValueError(f"{who}: mask has {found} but {name} has {wanted} ({name}.shape = {x.shape})")
         return x
 
     def _numbers(self, params, x, context):
         """Return the conditioner's `per_feature` arrays, each of x's shape, with 0 for whatever passes through."""
         vector = self.mask.ndim == 1
-        y = self.net(params, x[..., self.kept] if vector else x * self.mask, context)
+        y = self.conditioner(params, x[..., self.kept] if vector else x * self.mask, context)
         width = len(self.moved) if vector else x.shape[-1]
         wanted, who = (*x.shape[:-1], self.per_feature * width), type(self).__name__
         require(y.shape == wanted, f"{who}: expected the net to return shape {wanted}, got {y.shape}")
@@ -201,7 +220,7 @@ class AffineCoupling(_Coupling):
 
     def __post_init__(self):
         super().__post_init__()
-        require(0 < self.bound < numpy.inf, f"AffineCoupling: expected a positive, finite bound, got {self.bound!r}")
+        check_positive("AffineCoupling", "bound", self.bound)
         object.__setattr__(self, "bound", float(self.bound))  # a NumPy scalar would widen float32
 
     def forward(self, params, x, context=None):
@@ -226,14 +245,15 @@ class AffineCoupling(_Coupling):
 
     @property
     def _is_one_node(self):
-        return self.fused and type(self.net) is MLP
+        return self.fused and type(self.conditioner) is MLP
 
     def _arrays(self, params, x, context):
         """Return what the fused node takes besides x: the context and every layer's weight and bias."""
-        require(x.ndim == 2, f"AffineCoupling: the MLP takes points (N, D), got shape {x.shape}; give a net for other")
-        check_params(self.net, params, len(self.net.hidden) + 1)
+        if x.ndim != 2:
+            raise ValueError(f"AffineCoupling: the MLP takes points (N, D), got shape {x.shape}; give a net for other")
+        check_params(self.conditioner, params, len(self.conditioner.hidden) + 1)
         layers = [layer[name] for layer in params for name in ("weight", "bias")]
-        return [check_context(self.net, context, x.shape[0]), *layers]
+        return [check_context(self.conditioner, context, x.shape[0]), *layers]
 
     def fused_node(self, params, x, context, inverse):
         """Return (node, arrays, structure), the call `node(x, *arrays, **structure)` that this layer is, or None."""

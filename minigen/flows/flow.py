@@ -12,14 +12,13 @@ import numpy
 from autograd.tracer import isbox
 
 from minigen.errors import check_batch, check_integer, require
-from minigen.flows.fused import joined
+from minigen.flows.fused import in_blocks, joined, negative_log_likelihood
 from minigen.foundations.change_of_variables import Bijection, Chain, Inverse, same_log_det
 from minigen.foundations.distributions import Distribution, Normal
+from minigen.fused import BLOCK
 from minigen.tree import tree_leaves
 
 __all__ = ["Flow", "standard_normal"]
-
-BLOCK = 1024  # points held at once where nothing is differentiated: a layer's arrays then stay in the cache
 
 
 def standard_normal(features):
@@ -43,6 +42,22 @@ def _steps(map, params, inverse=False):
         yield map, params, inverse
 
 
+def _fused_call(layer, params, x, context, backwards):
+    """Return the call of a fused node that `layer` is, or None: `minigen.flows.fused.joined` says what that is."""
+    return layer.fused_node(params, x, context, backwards) if hasattr(layer, "fused_node") else None
+
+
+def _fused_calls(map, params, x, context, inverse=False):
+    """Return the calls that the layers of `map` are, if each of them is one, else nothing."""
+    calls = []
+    for layer, layer_params, backwards in _steps(map, params, inverse):
+        call = _fused_call(layer, layer_params, x, context, backwards)
+        if call is None:  # what comes after it may get points of another shape
+            return []
+        calls.append(call)
+    return calls
+
+
 def _apply(map, params, x, context, inverse=False, base=None):
     """Return what `map` returns, or log p(x) if there is a `base`; neighbouring fused layers make one autograd node."""
     changes, calls = [], []  # the log-determinants so far; the fused layers that wait to be applied
@@ -56,7 +71,7 @@ def _apply(map, params, x, context, inverse=False, base=None):
         return z
 
     for layer, layer_params, backwards in _steps(map, params, inverse):
-        call = layer.fused_node(layer_params, x, context, backwards) if hasattr(layer, "fused_node") else None
+        call = _fused_call(layer, layer_params, x, context, backwards)
         if call is not None:
             calls.append(call)
             continue
@@ -81,6 +96,7 @@ class Flow:
     what a conditional density is conditioned on: a row for every point, or one row for all. Densities are (N,), nats.
     Cost: one pass through the map a method. Where nothing is differentiated, points go through in blocks of 1024, so
     memory beyond the result does not grow with N. Fused layers that stand next to each other become one autograd node.
+    If all are fused, the whole loss is one, with its gradient found in such blocks too.
     NaN in gives NaN out. Raises ValueError if `base` is no Distribution, `map` no Bijection, or a shape does not fit;
     NoInverseError where sampling needs an inverse that there is none of.
 
@@ -109,11 +125,15 @@ class Flow:
     def log_prob(self, params, x, context=None):
         """Return log p(x), shape (N,)."""
         x = check_batch("Flow", x)
+        context = _check_context(context, x)
+        calls = _fused_calls(self.map, params["map"], x, context)
+        if calls:
+            return joined(x, calls, self.base)
 
         def of_block(x, context):
             return (_apply(self.map, params["map"], x, context, base=self.base),)
 
-        return _in_blocks(of_block, params, x, _check_context(context, x))[0]
+        return _in_blocks(of_block, params, x, context)[0]
 
     def from_noise(self, params, z, context=None):
         """Return (x, log p(x)) of x = f⁻¹(z), both differentiable by `params`: the pathwise way to a sample."""
@@ -132,15 +152,24 @@ class Flow:
     def sample(self, params, rng, n, context=None):
         """Draw n points."""
         z = self._noise(params, rng, n)
+        context = _check_context(context, z)
+        calls = _fused_calls(self.map, params["map"], z, context, inverse=True)
+        if calls:
+            return joined(z, calls)[0]
 
         def of_block(z, context):
             return _apply(self.map, params["map"], z, context, inverse=True)[:1]
 
-        return _in_blocks(of_block, params, z, _check_context(context, z))[0]
+        return _in_blocks(of_block, params, z, context)[0]
 
     def loss(self, params, rng, batch):
         """Return −mean log p(x) for `fit`; `batch` is x, or (x, context)."""
         x, context = batch if type(batch) is tuple else (batch, None)
+        x = check_batch("Flow", x)
+        context = _check_context(context, x)
+        calls = _fused_calls(self.map, params["map"], x, context)
+        if calls and (isbox(x) or any(isbox(array) for _, arrays, _ in calls for array in arrays)):
+            return negative_log_likelihood(x, calls, self.base)
         log_prob = self.log_prob(params, x, context)
         return np.sum(log_prob) / -log_prob.shape[0]  # np.mean's gradient would be float64
 
@@ -173,12 +202,4 @@ def _in_blocks(f, params, x, context):
     n = x.shape[0]
     if n <= BLOCK or any(isbox(leaf) for leaf in tree_leaves([params, x, context])):
         return f(x, context)
-    results = None
-    for start in range(0, n, BLOCK):
-        rows = slice(start, start + BLOCK)
-        parts = f(x[rows], context if context is None or context.shape[0] == 1 else context[rows])
-        if results is None:
-            results = tuple(numpy.empty((n, *part.shape[1:]), part.dtype) for part in parts)
-        for result, part in zip(results, parts, strict=True):
-            result[rows] = part
-    return results
+    return in_blocks(lambda rows: f(x[rows], context if context is None or len(context) == 1 else context[rows]), n)

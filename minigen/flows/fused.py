@@ -5,48 +5,18 @@ autograd one step in place of some twenty-five. Inside, features are rows and po
 move, their scales and their shifts are then whole rows, one after the other in memory, so that nothing strides.
 """
 
-import math
 from dataclasses import replace
-from typing import ClassVar
+from itertools import accumulate
 
+import autograd.numpy as np
 import numpy
 from autograd import elementwise_grad
 from autograd.tracer import isbox
 
 from minigen.foundations.distributions import Normal
-from minigen.fused import ACTIVATIONS, fuse
+from minigen.fused import BLOCK, fuse, fuse_mean, stack_backward, stack_forward, stack_matrices
 
-__all__ = ["affine_coupling", "joined"]
-
-
-class _Workspace:
-    """Arrays that one call borrows, and that go to a later call when the last reference to this object is gone.
-
-    Fresh memory costs a training step a fifth of its time: the system hands it out page by page and takes it back after
-    every step. Nothing that a caller gets to see is borrowed. At most 64 arrays of each size up to 1 MB wait.
-    """
-
-    _waiting: ClassVar[dict] = {}  # size in bytes, a power of two -> arrays of bytes
-
-    def __init__(self):
-        self._borrowed = []
-
-    def empty(self, shape, dtype):
-        """Return an array whose numbers are whatever was there."""
-        wanted = math.prod(shape) * dtype.itemsize
-        size = 1 << max(wanted - 1, 1).bit_length()
-        try:
-            memory = self._waiting[size].pop()
-        except (KeyError, IndexError):
-            memory = numpy.empty(size, numpy.uint8)
-        self._borrowed.append(memory)
-        return memory[:wanted].view(dtype).reshape(shape)
-
-    def __del__(self):
-        for memory in self._borrowed:
-            waiting = self._waiting.setdefault(memory.size, [])
-            if memory.size <= 2**20 and len(waiting) < 64:
-                waiting.append(memory)
+__all__ = ["affine_coupling", "joined", "negative_log_likelihood"]
 
 
 def affine_coupling_plain(x, context, *arrays, layer, inverse):
@@ -83,86 +53,75 @@ def affine_coupling_plain(x, context, *arrays, layer, inverse):
 
 
 def _forward(x, context, *arrays, layer, inverse):
-    x, kept, moved, bound = x.T, layer.kept, layer.moved, layer.bound
-    apply = ACTIVATIONS[layer.net.activation].apply
-    dtype = numpy.result_type(x, arrays[0]) if context is None else numpy.result_type(x, context, arrays[0])
-    h = numpy.empty((arrays[0].shape[1], x.shape[1]), dtype)
-    h[: len(kept)] = x[kept]
-    if context is not None:
-        h[len(kept) :] = context.T
-    work = _Workspace()
-    inputs = []  # what each dense layer saw: h₀, h₁, …
-    for weight, bias in zip(arrays[::2], arrays[1::2], strict=True):
-        if inputs:
-            apply(h)
-        inputs.append(h)
-        h = numpy.dot(weight, h, out=work.empty((len(weight), h.shape[1]), dtype))
-        h += bias[:, None]
-
-    unit, shift = h[: len(moved)], h[len(moved) :]
-    unit /= bound
+    x, (kept, moved), size = x.T, layer.rows, len(layer.moved)
+    y, stack = stack_forward(x[kept], context, *arrays, activation=layer.conditioner.activation)
+    unit, shift = y[:size], y[size:]
+    unit /= layer.bound
     numpy.tanh(unit, out=unit)
-    log_det = bound * numpy.add.reduce(unit)
-    scale = numpy.exp((-bound if inverse else bound) * unit)
-    z = numpy.empty(x.shape, dtype)
+    scale = (-layer.bound if inverse else layer.bound) * unit
+    log_det = numpy.add.reduce(scale)
+    numpy.exp(scale, out=scale)
+    z = numpy.empty(x.shape, y.dtype)
     z[kept] = x[kept]
     if inverse:
-        numpy.negative(log_det, out=log_det)
-        scaled = (x[moved] - shift) * scale
+        scaled = x[moved] - shift
+        scaled *= scale
         z[moved] = scaled
     else:
         scaled = x[moved] * scale
         z[moved] = scaled + shift
-    return (z.T, log_det), (inputs, unit, scale, scaled, work)
+    return (z.T, log_det), (stack, unit, scale, scaled)
 
 
 def _backward(g, saved, needed, x, context, *arrays, layer, inverse):
-    inputs, unit, scale, scaled, _ = saved
-    work = _Workspace()
-    kept, moved, chain = layer.kept, layer.moved, ACTIVATIONS[layer.net.activation].chain
+    stack, unit, scale, scaled = saved
+    (kept, moved), size = layer.rows, len(layer.moved)
     g_z, g_log_det = (numpy.asarray(part, dtype=scale.dtype) for part in g)
     g_z = g_z.T
-    g_moved = g_z[moved]
-    g_log_scale = g_moved * scaled
+    g_log_scale = g_z[moved] * scaled
     g_log_scale += g_log_det
-    g_moved *= scale  # g_moved is a copy
-    g = numpy.empty((2 * len(moved), g_z.shape[1]), scale.dtype)
+    g_moved = g_z[moved] * scale
+    g = numpy.empty((2 * size, g_z.shape[1]), scale.dtype)
     if inverse:
         numpy.negative(g_log_scale, out=g_log_scale)
-        numpy.negative(g_moved, out=g[len(moved) :])
+        numpy.negative(g_moved, out=g[size:])
     else:
-        g[len(moved) :] = g_z[moved]
+        g[size:] = g_z[moved]
     # raw's gradient: log_scale = bound·tanh(raw/bound) has the slope 1 − tanh²
     slope = unit * unit
     slope *= g_log_scale
-    numpy.subtract(g_log_scale, slope, out=g[: len(moved)])
+    numpy.subtract(g_log_scale, slope, out=g[:size])
 
-    ones = numpy.ones(g.shape[1], g.dtype)
-    below = 0 in needed or 1 in needed  # without them, the conditioner's input is not followed
-    gradients = {}
-    for k in reversed(range(len(inputs))):
-        if 2 + 2 * k in needed:
-            gradients[2 + 2 * k] = numpy.dot(g, inputs[k].T)
-        if 3 + 2 * k in needed:
-            gradients[3 + 2 * k] = numpy.dot(g, ones)  # the sum over the points, faster than numpy.sum
-        if k > 0 or below:
-            weight = arrays[2 * k]
-            g = numpy.dot(weight.T, g, out=work.empty((weight.shape[1], g.shape[1]), g.dtype))
-        if k > 0:
-            chain(g, inputs[k])
+    options = {"activation": layer.conditioner.activation}
+    gradients = stack_backward(g, stack, needed, x.T[kept], context, *arrays, **options)
     if 0 in needed:
         g_x = numpy.empty(g_z.shape, g.dtype)
-        g_x[kept] = g_z[kept] + g[: len(kept)]
+        g_x[kept] = g_z[kept] + gradients[0]
         g_x[moved] = g_moved
         gradients[0] = g_x.T
-    if 1 in needed:
-        rest = g[len(kept) :].T
-        gradients[1] = rest.copy() if len(context) == g.shape[1] else rest.sum(axis=0, keepdims=True)
     return gradients
 
 
 affine_coupling = fuse(affine_coupling_plain, _forward, _backward)
-affine_coupling.passes = _forward, _backward
+
+
+def in_blocks(f, n):
+    """Return the arrays f(rows) for all of n rows, with `rows` a slice of at most `BLOCK` of them at a time.
+
+    >>> in_blocks(lambda rows: (2 * numpy.arange(3)[rows],), 3)
+    (array([0, 2, 4]),)
+    """
+    if n <= BLOCK:
+        return f(slice(n))
+    results = None
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        parts = f(rows)
+        if results is None:
+            results = tuple(numpy.empty((n, *part.shape[1:]), part.dtype) for part in parts)
+        for result, part in zip(results, parts, strict=True):
+            result[rows] = part
+    return results
 
 
 def _joined_plain(x, *arrays, steps, base):
@@ -172,6 +131,26 @@ def _joined_plain(x, *arrays, steps, base):
         x, change = node(x, *own, **structure)
         log_det = log_det + change
     return (x, log_det) if base is None else base.log_prob(x) + log_det
+
+
+def _joined_values(x, *arrays, steps, base):
+    """Return the same where no gradient is asked for: nothing is kept, and a block goes through all layers at once."""
+    layers = []
+    for node, count, structure in steps:
+        (context, *own), arrays = arrays[:count], arrays[count:]
+        matrices = stack_matrices(*own, masks=structure.get("masks"))  # once for all blocks
+        layers.append((node.passes[0], context, matrices, structure))
+
+    def of_block(rows):
+        z, log_det = x[rows], 0.0
+        for forward, context, matrices, structure in layers:
+            part = context if context is None or len(context) != len(x) else context[rows]
+            z, change = forward(z, part, matrices, **structure)[0]  # what else it returns, the next layer borrows
+            log_det = log_det + change
+        return (z, log_det) if base is None else (base.log_prob(z) + log_det,)
+
+    results = in_blocks(of_block, len(x))
+    return results if base is None else results[0]
 
 
 def _joined_forward(x, *arrays, steps, base):
@@ -201,11 +180,11 @@ def _joined_backward(g, saved, needed, x, *arrays, steps, base):
         z, saved = saved
         g_log_det = numpy.asarray(g, dtype=z.dtype)
         g_x = g_log_det[:, None] * _score(base, z)
-    gradients, end = {}, 1 + len(arrays)
+    gradients, needed, end = {}, set(needed), 1 + len(arrays)
     for k in reversed(range(len(steps))):
         (node, count, structure), (x, own, kept) = steps[k], saved[k]
         start = end - count
-        wanted = {i - start + 1 for i in needed if start <= i < end}
+        wanted = {i - start + 1 for i in needed.intersection(range(start, end))}
         if k > 0 or 0 in needed:
             wanted.add(0)
         found = node.passes[1]((g_x, g_log_det), kept, wanted, x, *own, **structure)
@@ -222,8 +201,10 @@ def joined(x, calls, base=None):
     """Apply fused layers one after the other as one autograd node, and score what comes out.
 
     `calls` is a list of (node, arrays, structure), what a layer's `fused_node` returns: the call
-    ``node(x, *arrays, **structure)`` gives (z, log_det), and ``node.passes`` are the two functions it was fused from.
-    Returns (z, log_det), the last z and the sum of all log-determinants, or, with a `base`, log p0(z) + log_det.
+    ``node(x, *arrays, **structure)`` gives (z, log_det), ``node.passes`` are the two functions it was fused from, and
+    `arrays` are the context and the weights and biases of a stack. Returns (z, log_det), the last z and the sum of all
+    log-determinants, or, with a `base`, log p0(z) + log_det. Where nothing is differentiated, points go through block
+    by block.
 
     Backward pass: that of each layer, from the last to the first. A layer's input has the gradient that the layer
     returns, and every log-determinant that of their sum. What reaches the last layer is given or, with a base,
@@ -235,7 +216,49 @@ def joined(x, calls, base=None):
     >>> joined(x, [layer.fused_node(layer.init(rng, x), x, None, inverse=False) for layer in layers])
     (array([[1., 3.]]), array([0.]))
     """
+    arrays, steps = _unpack(calls)
+    apply = _joined if any(map(isbox, (x, *arrays))) else _joined_values
+    return apply(x, *arrays, steps=steps, base=base)
+
+
+def _unpack(calls):
     arrays = [array for _, own, _ in calls for array in own]
-    traced = any(map(isbox, (x, *arrays)))
-    apply = _joined if traced else _joined_plain  # where no gradient is asked for, no layer's workspace is held
-    return apply(x, *arrays, steps=[(node, len(own), structure) for node, own, structure in calls], base=base)
+    return arrays, [(node, len(own), structure) for node, own, structure in calls]
+
+
+def _likelihood_plain(x, *arrays, steps, base):
+    return np.sum(_joined_plain(x, *arrays, steps=steps, base=base)) / -x.shape[0]
+
+
+def _likelihood_forward(x, *arrays, **structure):
+    log_prob, saved = _joined_forward(x, *arrays, **structure)
+    return -log_prob, saved
+
+
+def _likelihood_backward(g, *rest, **structure):
+    return _joined_backward(-g, *rest, **structure)
+
+
+def _of_points(x, *arrays, steps, base):
+    contexts = {0, *accumulate(count for _, count, _ in steps[:-1])}  # every layer's first array is its context
+    return [0, *(1 + i for i in contexts if arrays[i] is not None and len(arrays[i]) == len(x))]
+
+
+_likelihood = fuse_mean(_likelihood_plain, _likelihood_forward, _likelihood_backward, _of_points)
+
+
+def negative_log_likelihood(x, calls, base):
+    """Return −mean(log p0(z) + log_det) of what `joined` gives, as one autograd node: the loss of a flow.
+
+    Backward pass: that of `joined` with `ḡ = −1/N` at every point, found block by block as `minigen.fused.fuse_mean`
+    says.
+
+    >>> from minigen.flows.coupling import AffineCoupling
+    >>> from minigen.foundations.distributions import Normal
+    >>> layer, x = AffineCoupling([1, 0]), numpy.zeros((5, 2))
+    >>> call = layer.fused_node(layer.init(numpy.random.default_rng(0), x), x, None, inverse=False)
+    >>> print(negative_log_likelihood(x, [call], Normal(numpy.zeros(2), numpy.ones(2))).round(4))
+    1.8379
+    """
+    arrays, steps = _unpack(calls)
+    return _likelihood(x, *arrays, steps=steps, base=base)

@@ -23,6 +23,7 @@ parameters does to f, so `ḡ_x = (ḡ_y − ḡ_log·dL/dy)/f'`, and the parame
 direction with `ḡ_z = −ḡ_x` and `ḡ_L = −ḡ_log`.
 """
 
+import functools
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -42,12 +43,20 @@ class _Spline(NamedTuple):
 
     within: numpy.ndarray  # whether the point lies inside the interval
     shares: numpy.ndarray  # (2, K, M): softmax of the raw widths and heights
-    bin: numpy.ndarray  # which bin the point fell into
-    flat: numpy.ndarray  # where that bin's entry stands in K rows of M numbers
+    passed: numpy.ndarray  # (K − 1, M): 1 for each bin that lies before the point's own, else 0
+    flat: numpy.ndarray  # where its own bin's entry stands in K rows of M numbers
     sizes: numpy.ndarray  # (2, M): the bin's width and height
     slopes: numpy.ndarray  # (2, M): at the bin's left and right knot
     sigmoids: numpy.ndarray  # (2, M): the slopes of softplus there
     t: numpy.ndarray  # where in the bin, from 0 to 1
+
+
+@functools.lru_cache
+def _cuts(bins, bound, dtype):
+    """Return c₁, c₂ of a bin's size `c₂ + c₁·share`, and (A, b) that make where all bins start, `A·shares + b`."""
+    each, least = 2 * bound * (1 - bins * MIN_BIN), 2 * bound * MIN_BIN
+    starts = least * numpy.arange(bins)[:, None] - bound
+    return each, least, each * numpy.tri(bins, k=-1, dtype=dtype), starts.astype(dtype)
 
 
 def _place(points, raw, bins, bound, inverse):
@@ -56,14 +65,14 @@ def _place(points, raw, bins, bound, inverse):
     shares = shares - numpy.maximum.reduce(shares, axis=1, keepdims=True)
     numpy.exp(shares, out=shares)
     shares /= numpy.add.reduce(shares, axis=1, keepdims=True)
-    sizes = shares * (2 * bound * (1 - bins * MIN_BIN))
-    sizes += 2 * bound * MIN_BIN
-    starts = numpy.matmul(numpy.tri(bins, k=-1, dtype=raw.dtype), sizes)  # the sum of the sizes before it
-    starts -= bound
+    each, least, sums, first = _cuts(bins, bound, raw.dtype)
+    starts = numpy.matmul(sums, shares)  # of the sizes before it
+    starts += first
 
     inside = numpy.minimum(numpy.maximum(points, -bound), bound)
-    bin = numpy.add.reduce(inside >= starts[int(inverse), 1:], axis=0, dtype=numpy.intp)
-    flat = bin * len(points)
+    passed = (inside >= starts[int(inverse), 1:]).astype(raw.dtype)
+    flat = numpy.add.reduce(passed, axis=0).astype(numpy.intp)
+    flat *= len(points)
     flat += numpy.arange(len(points))
     padded = numpy.zeros((bins + 1, len(points)), raw.dtype)
     padded[1:-1] = raw[2 * bins :]  # the outer knots' raw slopes are 0
@@ -78,8 +87,10 @@ def _place(points, raw, bins, bound, inverse):
     slopes = numpy.log(e, out=e)
     slopes += positive
     slopes += MIN_SLOPE
-    sizes = sizes.reshape(2, -1).take(flat, axis=1)
-    spline = _Spline(abs(points) < bound, shares, bin, flat, sizes, slopes, sigmoids, None)
+    sizes = shares.reshape(2, -1).take(flat, axis=1)
+    sizes *= each
+    sizes += least
+    spline = _Spline(abs(points) < bound, shares, passed, flat, sizes, slopes, sigmoids, None)
     return spline, starts.reshape(2, -1).take(flat, axis=1), inside
 
 
@@ -141,20 +152,24 @@ def _pull_back(g_y, g_log, saved, bins, bound, inverse):
     if not inverse:
         g_points = g_t.copy()
         numpy.copyto(g_points, g_y, where=~within)
-    g_starts = numpy.empty((2, 1, len(t)), t.dtype)
-    numpy.negative(g_t, out=g_starts[0, 0])
-    g_starts[1, 0] = g_y
+    each = _cuts(bins, bound, t.dtype)[0]
+    g_starts = numpy.empty((2, 1, len(t)), t.dtype)  # these two as they reach the shares: times c₁
+    numpy.multiply(g_t, -each, out=g_starts[0, 0])
+    numpy.multiply(g_y, each, out=g_starts[1, 0])
     g_sizes = numpy.empty((2, len(t)), t.dtype)
     g_sizes[0] = g_t * -t - g_s * s
     g_sizes[1] = g_y * ratio + g_s
+    g_sizes *= each
 
     g_raw = numpy.empty((3 * bins - 1, len(t)), t.dtype)
     # A bin that lies before the point's own moves that one's start, and the point's own bin has its size.
-    g = (numpy.arange(bins)[:, None] < spline.bin) * g_starts
+    g = numpy.zeros((2, bins, len(t)), t.dtype)
+    numpy.multiply(spline.passed, g_starts, out=g[:, :-1])
     g.reshape(2, -1)[:, spline.flat] = g_sizes
-    g *= spline.shares
-    g -= spline.shares * numpy.add.reduce(g, axis=1, keepdims=True)
-    numpy.multiply(g, 2 * bound * (1 - bins * MIN_BIN), out=g_raw[: 2 * bins].reshape(2, bins, -1))
+    out = g_raw[: 2 * bins].reshape(2, bins, -1)
+    numpy.multiply(spline.shares, g, out=out)
+    g -= numpy.add.reduce(out, axis=1, keepdims=True)
+    numpy.multiply(spline.shares, g, out=out)
     padded = numpy.zeros((bins + 1, len(t)), t.dtype)
     g_both = g_den * tu
     padded.put(spline.flat, (g_both + g_num * tu + g_p * u * u) * spline.sigmoids[0])
@@ -181,34 +196,34 @@ def spline_coupling_plain(x, context, *arrays, layer, inverse):
 
 
 def _forward(x, context, *arrays, layer, inverse):
-    raw, net = stack_forward(x[:, layer.kept], context, *arrays, activation=layer.net.activation)
-    raw = numpy.ascontiguousarray(raw.T).reshape(3 * layer.bins - 1, -1)
-    points = x.T[layer.moved].reshape(-1)
-    moved, log_slope, spline = _apply(points, raw, layer.bins, layer.bound, inverse)
-    z = numpy.empty(x.T.shape, moved.dtype)
-    z[layer.kept] = x.T[layer.kept]
-    z[layer.moved] = moved.reshape(len(layer.moved), -1)
-    return (z.T, log_slope.reshape(len(layer.moved), -1).sum(axis=0)), (net, spline)
+    x, (kept, moved) = x.T, layer.rows
+    raw, net = stack_forward(x[kept], context, *arrays, activation=layer.conditioner.activation)
+    raw = raw.reshape(3 * layer.bins - 1, -1)
+    y, log_slope, spline = _apply(x[moved].reshape(-1), raw, layer.bins, layer.bound, inverse)
+    z = numpy.empty(x.shape, y.dtype)
+    z[kept] = x[kept]
+    z[moved] = y.reshape(len(layer.moved), -1)
+    return (z.T, numpy.add.reduce(log_slope.reshape(len(layer.moved), -1))), (net, spline)
 
 
 def _backward(g, saved, needed, x, context, *arrays, layer, inverse):
     net, spline = saved
+    kept, moved = layer.rows
     g_z, g_log_det = (numpy.asarray(part, dtype=spline[0].t.dtype) for part in g)
     g_z = g_z.T
-    g_moved = g_z[layer.moved]
+    g_moved = g_z[moved]
     g_log = numpy.empty_like(g_moved)
     g_log[:] = g_log_det
     g_points, g_raw = _pull_back(g_moved.reshape(-1), g_log.reshape(-1), spline, layer.bins, layer.bound, inverse)
-    g_raw = g_raw.reshape(layer.per_feature * len(layer.moved), len(x)).T
-    inputs = x[:, layer.kept]
-    gradients = stack_backward(g_raw, net, needed, inputs, context, *arrays, activation=layer.net.activation)
+    g_raw = g_raw.reshape(layer.per_feature * len(layer.moved), len(x))
+    options = {"activation": layer.conditioner.activation}
+    gradients = stack_backward(g_raw, net, needed, x.T[kept], context, *arrays, **options)
     if 0 in needed:
         g_x = numpy.empty(g_z.shape, g_z.dtype)
-        g_x[layer.kept] = g_z[layer.kept] + gradients[0].T
-        g_x[layer.moved] = g_points.reshape(len(layer.moved), -1)
+        g_x[kept] = g_z[kept] + gradients[0]
+        g_x[moved] = g_points.reshape(len(layer.moved), -1)
         gradients[0] = g_x.T
     return gradients
 
 
 spline_coupling = fuse(spline_coupling_plain, _forward, _backward)
-spline_coupling.passes = _forward, _backward

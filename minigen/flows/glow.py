@@ -182,8 +182,9 @@ class Invertible1x1LU(Bijection):
     factorization once and stay, since no gradient can change them; so W is invertible whatever the parameters.
     Parameters: `lower` and `upper` (C, C), of which only what lies below and above the diagonal counts, and `log_diag`
     (C,). Cost: O(C²) a position, O(C) for the log-determinant, and O(C³) once a batch for the product of the factors.
-    So what is gained is a W that stays invertible, and no time: measured, a gradient runs at 0.7 (4 channels) to 1.0
-    (from 96 on) of `Invertible1x1`'s speed, though the log-determinant alone is 25 times cheaper at 48 channels.
+    So what is gained is a W that stays invertible, and no time: measured from 4 to 512 channels, a gradient runs at 0.7
+    to 1.0 of `Invertible1x1`'s speed, though the log-determinant alone is 10 times cheaper at 48 channels, and more
+    than 1,000 times at 512.
     Raises SingularMatrixError if `start` is singular; ValueError if it is no finite square matrix, or if the shapes do
     not fit the batch.
 

@@ -190,11 +190,13 @@ class Squeeze(Bijection):
 def output_shape(map, shape):
     """Return the shape of one point after `map`, for one of the given shape before it.
 
-    Nearly all maps keep it; those that do not have a method ``output_shape(shape)``. Cost O(number of maps).
+    Nearly all maps keep it; those that do not have a method ``output_shape(shape)``. Cost O(number of maps). Raises
+    ValueError if `map` is no Bijection or does not take that shape.
 
     >>> output_shape(Chain([Squeeze(), Squeeze()]), (8, 8, 1))
     (2, 2, 16)
     """
+    require(isinstance(map, Bijection), f"output_shape: expected a Bijection, got {map!r}")
     if isinstance(map, Chain):
         for part in map.maps:
             shape = output_shape(part, shape)

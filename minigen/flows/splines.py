@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 import numpy
 
-from minigen.errors import as_float, check_integer, check_points, require
+from minigen.errors import as_float, check_integer, check_points, check_positive, require
 from minigen.flows.coupling import _Coupling
 from minigen.flows.fused_splines import MIN_BIN, MIN_SLOPE, SLOPE_OFFSET, spline_coupling
 from minigen.nets import MLP, check_context, check_params
@@ -35,7 +35,7 @@ def rational_quadratic_spline(x, raw, bound, inverse=False):
     real numbers: softmax makes shares of the interval of the first two, none below 0.001, and softplus slopes of at
     least 0.001 of the third; raw = 0 is the identity. With `inverse` x is what comes out of the spline.
     Returns z and the log-slopes, in x's shape. Cost O(K) a number. NaN in x gives NaN. Raises ValueError if x and raw
-    do not fit.
+    do not fit, or for a bound that is not positive.
 
     Reference: Durkan, Bekasov, Murray and Papamakarios (2019), arXiv:1906.04032; Gregory and Delbourgo (1982).
 
@@ -47,6 +47,7 @@ def rational_quadratic_spline(x, raw, bound, inverse=False):
     x, raw = as_float(x), as_float(raw)
     fits = raw.shape[:-1] == x.shape and raw.shape[-1:] > (1,) and raw.shape[-1] % 3 == 2
     require(fits, f"rational_quadratic_spline: expected raw of shape {x.shape} + (3K - 1,), got {raw.shape}")
+    check_positive("rational_quadratic_spline", "bound", bound)
     bins = (raw.shape[-1] + 1) // 3
 
     def cut_interval(raw):  # into K bins: their sizes, and where each starts
@@ -119,10 +120,10 @@ class RationalQuadraticCoupling(_Coupling):
         who = "RationalQuadraticCoupling"
         check_integer(who, "bins", self.bins, 1)
         require(self.bins < 1 / MIN_BIN, f"{who}: expected fewer than {1 / MIN_BIN:.0f} bins, got {self.bins}")
-        require(0 < self.bound < numpy.inf, f"{who}: expected a positive, finite bound, got {self.bound!r}")
+        check_positive(who, "bound", self.bound)
         super().__post_init__()
         require(self.mask.ndim == 1, f"{who}: expected a mask of shape (D,), got {self.mask.shape}")
-        require(type(self.net) is MLP, f"{who}: expected an MLP as net, got {self.net!r}")
+        require(type(self.conditioner) is MLP, f"{who}: expected an MLP as net, got {self.net!r}")
 
     @property
     def per_feature(self):
@@ -146,7 +147,8 @@ class RationalQuadraticCoupling(_Coupling):
         if self.fused:
             node, arrays, structure = self.fused_node(params, x, context, inverse)
             return node(x, *arrays, **structure)
-        raw = np.reshape(self.net(params, x[:, self.kept], context), (x.shape[0], self.per_feature, len(self.moved)))
+        raw = self.conditioner(params, x[:, self.kept], context)
+        raw = np.reshape(raw, (x.shape[0], self.per_feature, len(self.moved)))
         raw = np.transpose(raw, (0, 2, 1))
         moved, log_slope = rational_quadratic_spline(x[:, self.moved], raw, self.bound, inverse)
         places = numpy.argsort(numpy.concatenate([self.kept, self.moved]))
@@ -158,7 +160,7 @@ class RationalQuadraticCoupling(_Coupling):
         if not self.fused:
             return None
         x = self._check_points(x, inverse)
-        check_params(self.net, params, len(self.net.hidden) + 1)
-        context = check_context(self.net, context, x.shape[0])
+        check_params(self.conditioner, params, len(self.conditioner.hidden) + 1)
+        context = check_context(self.conditioner, context, x.shape[0])
         arrays = (context, *(layer[name] for layer in params for name in ("weight", "bias")))
         return spline_coupling, arrays, {"layer": self, "inverse": inverse}

@@ -182,7 +182,9 @@ class LULinear(Bijection):
     Parameters: `lower` and `upper` (D, D), of which only what lies below and above the diagonal counts, and `log_diag`
     (D,); zero at the start, so that W = P diag(signs), the identity by default. `permutation` and `signs` (of +1 and
     -1) are fixed, since no gradient can change them: with all factors trained W never leaves its set of permutation
-    and signs. Cost O(D²) a point either way, the log-determinant O(D) in place of `DenseLinear`'s O(D³).
+    and signs. Cost O(D²) a point either way, the log-determinant O(D) in place of `DenseLinear`'s O(D³). Measured with
+    256 points, a gradient is as fast as `DenseLinear`'s for D = 4, 3 times faster for D = 128 and 10 times for 512; but
+    that one factorizes its matrix in Python. Against LAPACK's determinant (`minigen.flows.glow`) no time is gained.
     Raises ValueError if `permutation` or `signs` is not one, or if the shapes do not fit the batch.
 
     Reference: Kingma and Dhariwal (2018), arXiv:1807.03039.

@@ -50,6 +50,13 @@ class _Gaussian:
         """Return log q(from_noise(params, eps)), shape (N,): no way back from z to the noise is needed."""
         return log_standard_normal(eps) - self.log_det(params)
 
+    def _rows(self, params, x):
+        """Return x (N, D), draws or noise, as floats, if it has the D that the parameters have."""
+        x, features = as_float(x), params["mean"].shape[-1]
+        fits = x.ndim > 0 and x.shape[-1] == features
+        require(fits, f"{type(self).__name__}: expected shape (N, {features}) as the mean has, got shape {x.shape}")
+        return x
+
 
 class DiagonalGaussian(_Gaussian):
     """The family of Gaussians with independent coordinates; params are `mean` and `log_std`, (D,) or (N, D).
@@ -77,11 +84,11 @@ class DiagonalGaussian(_Gaussian):
 
     def from_noise(self, params, eps):
         """Return z, shape (N, D), for noise (N, D)."""
-        return params["mean"] + np.exp(params["log_std"]) * eps
+        return params["mean"] + np.exp(params["log_std"]) * self._rows(params, eps)
 
     def log_prob(self, params, z):
         """Return log q(z), shape (N,)."""
-        return log_normal(z, params["mean"], params["log_std"])
+        return log_normal(self._rows(params, z), params["mean"], params["log_std"])
 
     def kl_standard_normal(self, params):
         """Return KL(q‖N(0, I)): one number, or (N,) for parameters with rows."""
@@ -93,7 +100,7 @@ class DiagonalGaussian(_Gaussian):
 
     def from_outputs(self, y):
         """Return the params that the rows of y (N, 2D), a network's output, stand for; scales lie in e^-7 … e^7."""
-        features = y.shape[1] // 2
+        features = _features(self, y)
         return {"mean": y[:, :features], "log_std": bounded_log_scale(y[:, features:])}
 
 
@@ -120,7 +127,11 @@ class CholeskyGaussian(_Gaussian):
     def factor(self, params):
         """Return L, shape (D, D) or (N, D, D)."""
         diagonal, lower = _diagonal_matrix(params["log_diag"]), params["lower"]
-        places = _triangle_places(diagonal.shape[-1], lower.dtype)
+        features, found = diagonal.shape[-1], lower.shape
+        below = features * (features - 1) // 2
+        fits = found[-1:] == (below,)
+        require(fits, f"CholeskyGaussian: expected {below} entries below the diagonal, D = {features}, got {found}")
+        places = _triangle_places(features, lower.dtype)
         return diagonal + np.reshape(np.dot(lower, places), diagonal.shape)
 
     def log_det(self, params):
@@ -129,10 +140,11 @@ class CholeskyGaussian(_Gaussian):
 
     def from_noise(self, params, eps):
         """Return z, shape (N, D), for noise (N, D)."""
-        return params["mean"] + np.sum(self.factor(params) * np.expand_dims(eps, -2), axis=-1)
+        return params["mean"] + np.sum(self.factor(params) * np.expand_dims(self._rows(params, eps), -2), axis=-1)
 
     def log_prob(self, params, z):
         """Return log q(z), shape (N,)."""
+        z = self._rows(params, z)
         centred = np.expand_dims(z - params["mean"], -1)
         # autograd's solve does not undo broadcasting, so each row gets a factor of its own
         factor = self.factor(params) + numpy.zeros((z.shape[0], 1, 1), dtype=centred.dtype)
@@ -149,9 +161,20 @@ class CholeskyGaussian(_Gaussian):
 
     def from_outputs(self, y):
         """Return the params that the rows of y (N, D (D + 3)/2), a network's output, stand for."""
-        features = (math.isqrt(9 + 8 * y.shape[1]) - 3) // 2
+        features = _features(self, y)
         log_diag = bounded_log_scale(y[:, features : 2 * features])
         return {"mean": y[:, :features], "log_diag": log_diag, "lower": y[:, 2 * features :]}
+
+
+def _features(q, y):
+    """Return the D whose parameters are the rows of y, a network's output."""
+    require(y.ndim == 2, f"{type(q).__name__}: expected a network's output of shape (N, outputs), got {y.shape}")
+    features = 1
+    while q.outputs(features) < y.shape[1]:
+        features += 1
+    fits = q.outputs(features) == y.shape[1]
+    require(fits, f"{type(q).__name__}: no number of features takes {y.shape[1]} numbers a point")
+    return features
 
 
 def log_standard_normal(z):
@@ -160,6 +183,7 @@ def log_standard_normal(z):
     >>> log_standard_normal(numpy.zeros((1, 2))).round(4)
     array([-1.8379])
     """
+    z = _draws("log_standard_normal", z)
     return -0.5 * np.sum(z * z, axis=-1) - 0.5 * LOG_2PI * z.shape[-1]
 
 
@@ -169,7 +193,7 @@ def bounded_log_scale(raw):
     >>> bounded_log_scale(numpy.array([-1000.0, 0.0, 0.1])).round(4)
     array([-7. ,  0. ,  0.1])
     """
-    return LOG_SCALE_BOUND * tanh(raw / LOG_SCALE_BOUND)
+    return LOG_SCALE_BOUND * tanh(as_float(raw) / LOG_SCALE_BOUND)
 
 
 def _kl_standard_normal(mean, log_scale):
@@ -254,7 +278,8 @@ def score_function(q, params, f, z, baseline=0.0):
     scores = per_sample_gradients(lambda rows: q.log_prob(rows, z), params, len(z))
     if isinstance(baseline, dict | list | tuple):
         return tree_map(lambda score, b: (_beside(values, score) - b) * score, scores, baseline)
-    require(np.shape(baseline) in ((), (len(z),)), f"score_function: baseline has shape {np.shape(baseline)}")
+    found = np.shape(baseline)
+    require(found in ((), (len(z),)), f"score_function: expected one baseline, or ({len(z)},), got shape {found}")
     return tree_map(lambda score: _beside(values - baseline, score) * score, scores)
 
 
@@ -301,8 +326,9 @@ def optimal_baseline(q, params, f, z):
 def pathwise(q, params, f, eps):
     """Pathwise estimator (the reparameterization trick): `∇ f(z(params, ε))`, for each ε, through z.
 
-    Unbiased where z is a differentiable function of the parameters and f is continuous and differentiable almost
-    everywhere (a step has gradient 0 wherever it has one: the estimate is then 0, and wrong).
+    Unbiased where z is a differentiable function of the parameters and f is differentiable almost everywhere and
+    Lipschitz, or one bound of finite mean holds for all difference quotients of f(z(params, ε)). Continuity is not
+    enough, and a step has gradient 0 wherever it has one: the estimate is then 0, and wrong.
 
     eps (N, ...) is q's noise; returns a tree with leaves (N, ...). Cost: one gradient of f(z).
     Raises ValueError for values that are not (N,). Reference: Kingma and Welling (2014), arXiv:1312.6114.
@@ -332,7 +358,8 @@ def pathwise_elbo(q, params, log_joint, eps):
     eps = _draws("pathwise_elbo", eps)
 
     def log_weight(rows):
-        return log_joint(q.from_noise(rows, eps)) - q.log_prob(rows, q.from_noise(rows, eps))
+        z = q.from_noise(rows, eps)
+        return _check_rows("pathwise_elbo: log_joint", log_joint(z), len(eps)) - q.log_prob(rows, z)
 
     return per_sample_gradients(log_weight, params, len(eps))
 
@@ -354,7 +381,8 @@ def sticking_the_landing(q, params, log_joint, eps):
 
     def log_weight(rows):
         z = q.from_noise(rows, eps)
-        return log_joint(z) - q.log_prob(params, z)  # params, not rows: here they are constants
+        values = _check_rows("sticking_the_landing: log_joint", log_joint(z), len(eps))
+        return values - q.log_prob(params, z)  # params, not rows: here they are constants
 
     return per_sample_gradients(log_weight, params, len(eps))
 

@@ -28,6 +28,13 @@ def _log_probs(logits):
     return logits - np.expand_dims(logsumexp(logits), -1)
 
 
+def _perturb(who, logits, gumbel):
+    logits, gumbel = as_float(logits), as_float(gumbel)
+    fits = logits.ndim > 0 and logits.shape in (gumbel.shape, gumbel.shape[-1:])
+    require(fits, f"{who}: expected gumbel noise (N, K) for logits (K,) or (N, K), got {gumbel.shape}, {logits.shape}")
+    return logits + gumbel
+
+
 def gumbel_max(logits, gumbel):
     """Exact draw from the categorical distribution: the one-hot row at `argmaxₖ (logitsₖ + gumbelₖ)`.
 
@@ -39,7 +46,7 @@ def gumbel_max(logits, gumbel):
     array([[1., 0., 0.],
            [0., 0., 1.]])
     """
-    perturbed = stop_gradient(as_float(logits) + as_float(gumbel))
+    perturbed = stop_gradient(_perturb("gumbel_max", logits, gumbel))
     return numpy.eye(perturbed.shape[-1], dtype=perturbed.dtype)[numpy.argmax(perturbed, axis=-1)]
 
 
@@ -57,7 +64,7 @@ def gumbel_softmax(logits, gumbel, temperature):
     array([[0.6667, 0.1667, 0.1667]])
     """
     require(0 < temperature < math.inf, f"gumbel_softmax: expected temperature > 0, got {temperature!r}")
-    return np.exp(_log_probs((as_float(logits) + as_float(gumbel)) / float(temperature)))
+    return np.exp(_log_probs(_perturb("gumbel_softmax", logits, gumbel) / float(temperature)))
 
 
 def straight_through(hard, soft):
@@ -91,7 +98,10 @@ class OneHotCategorical:
 
     def log_prob(self, params, z):
         """Return log P(z), shape (N,), for one-hot rows z."""
-        return np.sum(z * _log_probs(params["logits"]), axis=-1)
+        log_probs = _log_probs(params["logits"])
+        found, wanted = np.shape(z), log_probs.shape[-1]
+        require(found[-1:] == (wanted,), f"OneHotCategorical: expected draws of shape (N, {wanted}), got {found}")
+        return np.sum(z * log_probs, axis=-1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 With a prior p(z) = N(0, I), a likelihood p(x|z) and any density q(z|x), the ELBO in its three forms is
 
 - `E_q[log p(x, z) − log q(z|x)]`: `elbo_sampled`, for any model;
-- `E_q[log p(x|z)] − KL(q‖prior)`: `elbo_split`, less noisy, since the KL is in closed form;
+- `E_q[log p(x|z)] − KL(q‖prior)`: `elbo_split`, its KL in closed form (not always less noisy: not near the posterior);
 - `log p(x) − KL(q‖posterior)`: where these are known (`LinearGaussian`), and why it is a bound.
 
 q is a family of `minigen.reparameterization.estimators` and `params` what it has for each point: leaves (N, ...). The
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 import numpy
 
-from minigen.errors import check_points, require
+from minigen.errors import check_batch, check_points, require
 from minigen.foundations.distributions import Distribution, Normal, log_normal
 from minigen.numerics import log_mean_exp
 from minigen.reparameterization.estimators import log_standard_normal
@@ -43,6 +43,7 @@ def _per_draw(rows, draws):
 
 def _draws(who, q, params, x, eps):
     """Return params, x and noise with a row for each draw, z, and a function from (K·N,) back to (K, N)."""
+    x = check_batch(who, x)
     require(
         np.ndim(eps) == 3 and eps.shape[1] == x.shape[0],
         f"{who}: expected noise of shape (K, {x.shape[0]}, D_z), got shape {np.shape(eps)}",

@@ -12,7 +12,7 @@ import autograd.numpy as np
 import numpy
 
 from minigen.foundations.distributions import LOG_2PI, log_normal
-from minigen.fused import dense_stack_plain, fuse, stack_backward, stack_forward
+from minigen.fused import dense_stack_plain, fuse, fuse_mean, stack_backward, stack_forward
 from minigen.numerics import softplus
 from minigen.reparameterization.estimators import LOG_SCALE_BOUND, DiagonalGaussian
 
@@ -45,22 +45,34 @@ def sample_plain(y, eps):
 
 
 def _scales(y):
-    """Return tanh(r/c) and the std that the raw scales r, the right half of y, stand for."""
-    bounded = numpy.tanh(y[:, y.shape[1] // 2 :] / LOG_SCALE_BOUND)
-    return bounded, numpy.exp(LOG_SCALE_BOUND * bounded)
+    """Return the mean, the log-std s that the raw scales r, the right half of y, stand for, and ds/dr."""
+    features = y.shape[1] // 2
+    log_std = y[:, features:] * (1 / LOG_SCALE_BOUND)
+    numpy.tanh(log_std, out=log_std)
+    slope = log_std * log_std
+    numpy.subtract(1, slope, out=slope)
+    log_std *= LOG_SCALE_BOUND
+    return y[:, :features], log_std, slope
 
 
 def _sample_forward(y, eps):
-    bounded, std = _scales(y)
+    return _sample_from(*_scales(y), eps)
+
+
+def _sample_from(mean, log_std, slope, eps):
+    std = numpy.exp(log_std)
     z = std * eps
-    slope = z * (1 - bounded * bounded)
-    z += y[:, : eps.shape[1]]
+    slope = z * slope
+    z += mean
     return z, (std, slope)
 
 
 def _sample_backward(g, saved, needed, y, eps):
     std, slope = saved
-    return {0: numpy.concatenate([g, g * slope], axis=1), 1: g * std}
+    gradients = {0: numpy.concatenate([g, g * slope], axis=1)}
+    if 1 in needed:
+        gradients[1] = g * std
+    return gradients
 
 
 _fused_sample = fuse(sample_plain, _sample_forward, _sample_backward)
@@ -94,17 +106,22 @@ def kl_plain(y):
 
 
 def _kl_forward(y):
-    bounded, std = _scales(y)
-    mean, log_std = y[:, : std.shape[1]], LOG_SCALE_BOUND * bounded
-    terms = mean * mean
-    terms += numpy.expm1(2 * log_std)
-    terms *= 0.5
-    terms -= log_std
-    return _row_sums(terms), (std * std - 1) * (1 - bounded * bounded)
+    return _kl_from(*_scales(y))
+
+
+def _kl_from(mean, log_std, slope):
+    excess = numpy.expm1(2 * log_std)  # σ² − 1
+    slope = slope * excess
+    excess += mean * mean
+    excess *= 0.5
+    excess -= log_std
+    return _row_sums(excess), slope
 
 
 def _kl_backward(g, slope, needed, y):
-    return {0: g[:, None] * numpy.concatenate([y[:, : slope.shape[1]], slope], axis=1)}
+    gradient = numpy.concatenate([y[:, : slope.shape[1]], slope], axis=1)
+    gradient *= g[:, None]
+    return {0: gradient}
 
 
 _fused_kl = fuse(kl_plain, _kl_forward, _kl_backward)
@@ -149,7 +166,7 @@ def _gaussian_forward(y, x, std):
 
 def _gaussian_backward(g, z, needed, y, x, std):
     gradient = (g[:, None] / std) * z
-    return {0: gradient, 1: -gradient}
+    return {0: gradient, 1: -gradient} if 1 in needed else {0: gradient}
 
 
 _fused_gaussian = fuse(gaussian_log_prob_plain, _gaussian_forward, _gaussian_backward)
@@ -298,34 +315,40 @@ def negative_elbo_plain(x, eps, *layers, depth, activations, likelihood, constan
 
 
 def _elbo_forward(x, eps, *layers, depth, activations, likelihood, constants):
-    y, encoder = stack_forward(x, None, *layers[: 2 * depth], activation=activations[0])
-    z, draw = _sample_forward(y, eps)
-    divergence, slope = _kl_forward(y)
-    out, decoder = stack_forward(z, None, *layers[2 * depth :], activation=activations[1])
+    x, eps = numpy.asfortranarray(x), numpy.asfortranarray(eps)  # as the networks': each feature's numbers in a row
+    y, encoder = stack_forward(x.T, None, *layers[: 2 * depth], activation=activations[0])
+    y = y.T
+    scales = _scales(y)
+    z, draw = _sample_from(*scales, eps)
+    divergence, slope = _kl_from(*scales)
+    out, decoder = stack_forward(z.T, None, *layers[2 * depth :], activation=activations[1])
+    out = out.T
     log_prob, noise = LIKELIHOODS[likelihood].forward(out, x, **constants)
     divergence -= log_prob
-    return numpy.sum(divergence) / len(x), (y, encoder, z, draw, slope, out, decoder, noise)
+    return divergence, (x, y, encoder, z, draw, slope, out, decoder, noise)
 
 
 def _elbo_backward(g, saved, needed, x, eps, *layers, depth, activations, likelihood, constants):
-    y, encoder, z, draw, slope, out, decoder, noise = saved
-    first = 2 + 2 * depth  # the position of the decoder's first weight
-    share = numpy.full(len(x), g / len(x), dtype=y.dtype)
-    of_noise = LIKELIHOODS[likelihood].backward(-share, noise, (0, 1), out, x, **constants)
-    inner = [0] + [i - 2 * depth for i in needed if i >= first]
-    of_decoder = stack_backward(of_noise[0], decoder, inner, z, None, *layers[2 * depth :], activation=activations[1])
-    of_draw = _sample_backward(of_decoder[0], draw, (0, 1), y, eps)
-    g_y = of_draw[0] + _kl_backward(share, slope, (0,), y)[0]
-    inner = [i for i in needed if i < first and i != 1]
-    gradients = stack_backward(g_y, encoder, inner, x, None, *layers[: 2 * depth], activation=activations[0])
+    x, y, encoder, z, draw, slope, out, decoder, noise = saved
+    of_noise = LIKELIHOODS[likelihood].backward(-g, noise, (0, 1) if 0 in needed else (0,), out, x, **constants)
+    outer = {0} | {i - 2 * depth for i in needed if i >= 2 + 2 * depth}  # positions of the decoder's arrays
+    options = {"activation": activations[1]}
+    of_decoder = stack_backward(of_noise[0].T, decoder, outer, z.T, None, *layers[2 * depth :], **options)
+    of_draw = _sample_backward(of_decoder[0].T, draw, (0, 1) if 1 in needed else (0,), y, eps)
+    g_y = of_draw[0]
+    g_y += _kl_backward(g, slope, (0,), y)[0]
+    inner = {i for i in needed if i < 2 + 2 * depth and i != 1}
+    options = {"activation": activations[0]}
+    gradients = stack_backward(g_y.T, encoder, inner, x.T, None, *layers[: 2 * depth], **options)
     gradients.update({i + 2 * depth: of_decoder[i] for i in of_decoder if i >= 2})
     if 0 in needed:  # x is seen by the encoder and by the likelihood
-        gradients[0] = gradients[0] + of_noise[1]
-    gradients[1] = of_draw[1]
+        gradients[0] = gradients[0].T + of_noise[1]
+    if 1 in needed:
+        gradients[1] = of_draw[1]
     return gradients
 
 
-_fused_elbo = fuse(negative_elbo_plain, _elbo_forward, _elbo_backward)
+_fused_elbo = fuse_mean(negative_elbo_plain, _elbo_forward, _elbo_backward, lambda x, eps, *layers, **structure: [0, 1])
 
 
 def negative_elbo(x, eps, *layers, depth, activations, likelihood, constants):

@@ -26,7 +26,7 @@ import numpy
 
 from minigen.errors import OutsideDomainError, check_integer, check_points, require
 from minigen.foundations.distributions import log_normal
-from minigen.nets import MLP
+from minigen.nets import MLP, check_hidden
 from minigen.numerics import sigmoid
 from minigen.reparameterization.estimators import DiagonalGaussian, log_standard_normal
 from minigen.tree import tree_leaves
@@ -64,12 +64,18 @@ class Noise:
 
     def log_prob(self, params, y, x, fused=True):
         """Return log p(x|z), shape (N,)."""
+        if self.node is None:
+            raise NotImplementedError(f"{type(self).__name__} does not define log_prob")
         name, constants = self.node
         return (nodes.LIKELIHOODS[name].node if fused else nodes.LIKELIHOODS[name].plain)(y, x, **constants)
 
     def mean(self, params, y):
         """Return E[x|z]."""
         return y
+
+    def sample(self, params, rng, y):
+        """Draw x ~ p(x|z), one for each row of y."""
+        raise NotImplementedError(f"{type(self).__name__} does not define sample")
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,7 @@ class Encoder:
 
     def __post_init__(self):
         check_integer("Encoder", "latent", self.latent, 1)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "hidden", check_hidden("Encoder", self.hidden))
         _ = self.net  # its own checks
 
     @functools.cached_property
@@ -250,7 +256,7 @@ class Decoder:
 
     def __post_init__(self):
         check_integer("Decoder", "outputs", self.outputs, 1)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "hidden", check_hidden("Decoder", self.hidden))
         _ = self.net  # its own checks
 
     @functools.cached_property
@@ -305,6 +311,9 @@ class VAE:
     decoder: Decoder
 
     def __post_init__(self):
+        for name, kind, article in (("encoder", Encoder, "an Encoder"), ("decoder", Decoder, "a Decoder")):
+            part = getattr(self, name)
+            require(isinstance(part, kind), f"VAE: expected {article} as {name}, got {part!r}")
         inner, outer = (self.encoder.latent, self.decoder.latent), (self.encoder.inputs, self.decoder.outputs)
         require(inner[0] == inner[1], f"VAE: the encoder has {inner[0]} latents but the decoder {inner[1]}")
         require(outer[0] == outer[1], f"VAE: the encoder takes {outer[0]} features but the decoder gives {outer[1]}")
@@ -323,6 +332,8 @@ class VAE:
     def elbo_from_noise(self, params, x, eps):
         """Return the estimate that the noise eps (N, D_z) gives."""
         x = check_points("VAE", x, self.encoder.inputs)
+        wanted, found = (x.shape[0], self.encoder.latent), np.shape(eps)
+        require(found == wanted, f"VAE: expected noise of shape {wanted}, got shape {found}")
         z, kl = self.encoder.sample_and_kl(params["encoder"], x, eps)
         return self.decoder.log_likelihood(params["decoder"], x, z) - kl
 
@@ -359,6 +370,7 @@ class VAE:
 
     def sample(self, params, rng, n):
         """Draw n points, shape (n, D): z from the prior, then x from the likelihood, noise included."""
+        check_integer("VAE.sample", "n", n, 0)
         dtype = tree_leaves(params["decoder"])[0].dtype
         z = rng.standard_normal((n, self.decoder.latent)).astype(dtype)
         return self.decoder.sample(params["decoder"], rng, z)

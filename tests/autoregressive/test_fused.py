@@ -229,13 +229,13 @@ def without_the_log_det(g, *rest, **structure):
 
 def without_the_direct_way(g, saved, needed, *arrays, **structure):
     gradients = dict(fused._backward(g, saved, needed, *arrays, **structure))
-    gradients[0] = gradients[0] - g[0] * saved[2]
+    gradients[0] = gradients[0] - g[0] * saved[2].T
     return gradients
 
 
 def without_the_slope_of_the_bound(g, saved, *rest, **structure):
-    stack, squashed, precision, centred = saved
-    return fused._backward(g, (stack, 0 * squashed, precision, centred), *rest, **structure)
+    stack, squashed, *others = saved
+    return fused._backward(g, (stack, 0 * squashed, *others), *rest, **structure)
 
 
 def without_the_masks(g, saved, needed, *arrays, masks, **structure):

@@ -25,7 +25,6 @@ from minigen.foundations.change_of_variables import Pushforward
 from minigen.foundations.distributions import Normal
 from minigen.tree import ravel, tree_leaves, tree_map
 from tests.counting import counted_nodes
-from tests.mutants.made import MUTANTS
 
 
 def jitter(params, rng, scale=0.5):
@@ -312,31 +311,6 @@ def test_batches_good_and_bad():
         made(params, whole, np.ones((3, 1)))
     with pytest.raises(ValueError, match="2 layers but 1 entries in the list params"):
         made(params[:1], whole, context)
-
-
-# ---------------------------------------------------------------- mutants
-
-
-def net_checks(kind):
-    """Return which checks find something wrong with a kind of MADE: D = 4, an order, a context, two outputs."""
-    rng = np.random.default_rng(3)
-    order = [2, 0, 3, 1]
-    made = kind(4, (8, 8), 2, order, context_features=1)
-    found = seen(made, jitter(made.init(rng), rng), rng, 2)
-    wanted = np.tile(allowed(order, 1), (2, 1))
-    return {
-        "leak": bool((found & ~wanted).any()),
-        "lost": bool((wanted & ~found)[:, :4].any()),
-        "context": not found[:, 4:].all(),
-    }
-
-
-def test_every_mutant_is_killed_and_by_what():
-    print(f"\n{'':24}leak   lost   context")
-    for name, (kind, wanted) in MUTANTS.items():
-        result = net_checks(kind)
-        print(f"{name:24}" + "".join(f"{'KILLS' if hit else '-':7}" for hit in result.values()))
-        assert {check for check, hit in result.items() if hit} == wanted, name
 
 
 # ---------------------------------------------------------------- models of bits

@@ -10,11 +10,12 @@ from scipy import stats
 from minigen import checks
 from minigen.autoregressive.made import MADE
 from minigen.autoregressive.maf import MAF
+from minigen.flows.flow import Flow
 from minigen.foundations.change_of_variables import Affine, Chain, Inverse, Pushforward
 from minigen.foundations.distributions import Normal
+from minigen.train import FlatGradient
 from minigen.tree import ravel, tree_leaves, tree_map
 from tests.counting import counted_nodes
-from tests.mutants.maf import MUTANTS
 
 HIDDEN = (6, 6)
 
@@ -316,6 +317,24 @@ def test_the_fused_layer_is_one_node_forward_and_one_net_a_pass_in_inverse():
         assert len(names(False, direction)) > len(names(True, direction)) + 10
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_flow_of_fused_layers_is_one_node_and_equals_the_plain_one(turned):
+    rng = np.random.default_rng(0)
+    x, context = rng.normal(size=(7, 3)), rng.normal(size=(7, 2))
+    flows = []
+    for fused in (True, False):
+        layers = [MAF(3, (5, 6), order=order, context_features=2, fused=fused) for order in ([0, 1, 2], [2, 0, 1])]
+        flows.append(Flow(Normal(np.zeros(3), np.ones(3)), Inverse(Chain(layers)) if turned else Chain(layers)))
+    params = jitter(flows[0].init(rng, x, context), rng)
+    losses = [lambda params, flow=flow: flow.loss(params, rng, (x, context)) for flow in flows]
+    with counted_nodes() as nodes:
+        FlatGradient(losses[0], params)()
+    assert (len(nodes) == 1) != turned  # D passes are not fused
+    ours, theirs = (ravel(grad(loss)(params))[0] for loss in losses)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(*(flow.log_prob(params, x, context) for flow in flows), atol=1e-12)
+
+
 # ---------------------------------------------------------------- constructors
 
 
@@ -343,45 +362,3 @@ def test_parameters_of_another_layer_are_refused():
     with pytest.raises(ValueError, match="MAF: 2 layers but 3 entries in the list params"):
         maf.forward(params, np.zeros((1, 2)))
     assert repr(maf).startswith("MAF(features=2, hidden=(4,)")
-
-
-# ---------------------------------------------------------------- mutants
-
-
-def map_checks(make):
-    """Return which checks find something wrong with a layer: D = 4, an order, a context."""
-    rng = np.random.default_rng(3)
-    order = [2, 0, 3, 1]
-    maf = make(4, (8, 8), order=order, context_features=1)
-    x, context = rng.normal(size=(6, 4)), rng.normal(size=(6, 1))
-    params = jitter(maf.init(rng, x), rng, 0.5)
-
-    def depends(of, direction=maf.forward):
-        flat = lambda v: anp.concatenate(direction(params, v[:, :4], v[:, 4:])[:1], axis=1)  # noqa: E731
-        return checks.dependency_matrix(flat, np.hstack([x, context]))[:, of]
-
-    weakly = np.argsort(order)[:, None] >= np.argsort(order)
-    features = depends(slice(4))
-    contexts = [depends(4, direction) for direction in (maf.forward, maf.inverse)]
-    return {
-        "round trip": checks.round_trip_error(maf, params, x, context) > 1e-9,
-        "cancel": checks.log_det_cancel_error(maf, params, x, context) > 1e-9,
-        "Jacobian": checks.log_det_error(maf, params, x, context) > 1e-9,
-        "rows": checks.batch_dependence(maf, params, x, context) > 1e-9,
-        "leak": bool((features & ~weakly).any()),
-        "lost": bool((weakly & ~features).any()),
-        "context": not np.all(contexts),
-    }
-
-
-def test_every_mutant_is_killed_and_by_what():
-    titles = ("round trip", "cancel", "Jacobian", "rows", "leak", "lost", "context")
-    print(f"\n{'':32}" + "".join(f"{title:12}" for title in titles))
-    wrong = {}
-    for name, (make, wanted) in MUTANTS.items():
-        result = map_checks(make)
-        print(f"{name:32}" + "".join(f"{'KILLS' if result[title] else '-':12}" for title in titles))
-        found = {check for check, hit in result.items() if hit}
-        if found != wanted:
-            wrong[name] = found
-    assert not wrong

@@ -3,17 +3,17 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad, hessian, jacobian, make_jvp, make_vjp
+from autograd import grad, hessian, jacobian, make_jvp, make_vjp, value_and_grad
 
 from minigen.flows.coupling import AffineCoupling, Scale, alternating_mask, half_mask
 from minigen.flows.flow import Flow, standard_normal
-from minigen.flows.fused import _Workspace, affine_coupling, affine_coupling_plain, joined
-from minigen.foundations.change_of_variables import Chain, Inverse, Permute
+from minigen.flows.fused import affine_coupling, affine_coupling_plain, joined
+from minigen.foundations.change_of_variables import Bijection, Chain, Inverse, Permute
 from minigen.foundations.distributions import Logistic, Normal
-from minigen.fused import ACTIVATIONS
+from minigen.fused import ACTIVATIONS, BLOCK, Workspace
 from minigen.train import FlatGradient
-from minigen.tree import tree_leaves, tree_map
-from tests.counting import counted_nodes
+from minigen.tree import ravel, tree_leaves, tree_map
+from tests.counting import counted_nodes, peak_memory
 
 BITS = {np.float64: 1e-10, np.float32: 2e-4}
 
@@ -157,6 +157,43 @@ def test_joined_equals_plain(run, base):
             close(ours, theirs, 1e-10)
 
 
+@pytest.mark.parametrize("run", ["chain", "inverse", "context", "interrupted"])
+@pytest.mark.parametrize("rows", [1, BLOCK, 2 * BLOCK + 1])
+def test_without_a_gradient_block_by_block_equals_plain(run, rows):
+    fused, plain, params, *_ = flows(run, "normal")
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(rows, 3))
+    for count in {1, rows}:
+        context = rng.normal(size=(count, 2))
+        densities, samples = zip(
+            *(
+                (f.log_prob(params, x, context), f.sample(params, np.random.default_rng(0), rows, context))
+                for f in (fused, plain)
+            ),
+            strict=True,
+        )
+        close([densities[0], samples[0]], [densities[1], samples[1]], 1e-10)
+        np.testing.assert_allclose(fused.log_prob(params, x[-1:], context[-1:]), densities[0][-1:], rtol=1e-12)
+
+
+def test_without_a_gradient_layers_are_prepared_once_and_share_one_workspace(monkeypatch):
+    class Counted(AffineCoupling):
+        def fused_node(self, *args):
+            prepared.append(self)
+            return super().fused_node(*args)
+
+    prepared, layers = [], [Counted(alternating_mask(2, k), (7, 5)) for k in (0, 1, 0)]
+    flow, rng = Flow(standard_normal(2), Chain(layers)), np.random.default_rng(0)
+    params = flow.init(rng, np.zeros((1, 2)))
+    monkeypatch.setattr(Workspace, "_waiting", {})
+    monkeypatch.setattr(Workspace, "_bytes", 0)
+    for call in (lambda: flow.log_prob(params, np.zeros((3 * BLOCK, 2))), lambda: flow.sample(params, rng, 3 * BLOCK)):
+        prepared.clear()
+        call()
+        assert prepared in (layers, layers[::-1])
+        assert [len(arrays) for arrays in Workspace._waiting.values()] == [1]
+
+
 def test_how_many_nodes():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(6, 3))
@@ -168,8 +205,12 @@ def test_how_many_nodes():
             objective(rng, x)
         return nodes
 
-    assert count(RUNS["chain"](True)) == ["_joined_plain", "sum", "divide"]
-    assert count(RUNS["nested"](True)) == ["_joined_plain", "sum", "divide"]
+    assert count(RUNS["chain"](True)) == ["_likelihood_plain"]
+    assert count(RUNS["nested"](True)) == ["_likelihood_plain"]
+    with counted_nodes() as nodes:  # the density of each point
+        flow = Flow(standard_normal(3), RUNS["chain"](True))
+        grad(lambda params: anp.sum(flow.log_prob(params, x)))(flow.init(rng, x))
+    assert [name for name in nodes if name != "container_take"] == ["_joined_plain", "sum"]
     assert len(count(RUNS["chain"](False))) > 60
     with counted_nodes() as nodes:
         layer = AffineCoupling(half_mask(3))
@@ -234,27 +275,31 @@ def test_writing_into_results_changes_nothing_else(inverse):
 def test_memory_is_borrowed_by_one_call_at_a_time_and_comes_back():
     layer, _ = pair(2, (64, 64))
     params, x, *_ = arguments(layer, n=200)
-    _Workspace._waiting.clear()
+    Workspace._waiting.clear()
+    Workspace._bytes = 0
 
     def waiting():
-        return sum(len(arrays) for arrays in _Workspace._waiting.values())
+        found = [array for arrays in Workspace._waiting.values() for array in arrays]
+        assert Workspace._bytes == sum(array.nbytes for array in found)
+        return len(found)
 
     pull_back, _ = make_vjp(lambda x: layer.forward(params, x)[0])(x)
     assert waiting() == 0  # the tape holds what it borrowed
-    first, wanted = pull_back(x), waiting()
-    assert wanted > 0  # the backward pass gives back at once
+    first = pull_back(x)
+    assert waiting() == 1  # the backward pass gives back at once
     other = arguments(layer, n=200, seed=1)
     for _ in range(3):
         make_vjp(lambda x: layer.forward(other[0], x)[0])(other[1])[0](x)
     np.testing.assert_array_equal(pull_back(x), first)
     del pull_back
-    full = waiting()
-    assert full > wanted
-    for n in range(190, 200):  # other sizes, same memory
-        layer.forward(params, x[:n])
-    assert waiting() == full
-    layer.forward(params, np.zeros((100_000, 2)))  # as much as that is not kept
-    assert waiting() <= full + 2
+    assert waiting() == 3  # two tapes' and a backward pass's
+    for n in (190, 10_000, 20_000, 40_000):  # in all, more than is kept
+        layer.forward(params, np.zeros((n, 2)))
+        waiting()
+        assert Workspace._bytes <= 2**26
+    layer.forward(params, np.zeros((100_000, 2)))  # one array that is larger than that is not kept
+    waiting()
+    assert Workspace._bytes <= 2**26
 
 
 @pytest.mark.parametrize("inverse", [False, True])
@@ -304,3 +349,82 @@ def test_no_points_and_no_layers():
     gradient = grad(lambda p: anp.sum(layer.forward(p, np.zeros((0, 3)))[0]))(params)
     assert not any(leaf.any() for leaf in tree_leaves(gradient))
     assert joined(np.ones((2, 3)), [layer.fused_node(params, np.ones((2, 3)), None, False)])[0].shape == (2, 3)
+
+
+# The loss of a flow: value and gradient block by block.
+
+
+@pytest.mark.parametrize("run", ["chain", "inverse", "context"])
+@pytest.mark.parametrize("base", ["standard normal", "logistic"])
+@pytest.mark.parametrize("rows", [1, 3 * BLOCK, 2 * BLOCK + 1])
+def test_the_loss_in_blocks_equals_the_plain_one(run, base, rows):
+    fused, plain, params, *_ = flows(run, base)
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(rows, 3))
+    for count in {1, rows}:
+        batch = x, rng.normal(size=(count, 2))
+        (value, ours), (wanted, theirs) = (
+            value_and_grad(lambda p, f=flow, batch=batch: f.loss(p, rng, batch))(params) for flow in (fused, plain)
+        )
+        np.testing.assert_allclose(value, wanted, rtol=1e-12)
+        close(ours, theirs, 1e-10)
+
+
+def test_the_loss_where_data_vary_too_or_nothing_does():
+    fused, plain, params, x, context = flows("context", "normal")
+    for position in (0, 1):
+        of = [grad(lambda *batch, flow=flow: flow.loss(params, None, batch), position) for flow in (fused, plain)]
+        close(*([each(x, context)] for each in of), 1e-10)
+    np.testing.assert_allclose(fused.loss(params, None, (x, context)), plain.loss(params, None, (x, context)))
+
+
+def test_the_loss_where_only_a_late_layer_varies_or_points_change_their_shape():
+    class Flatten(Bijection):
+        def forward(self, params, x, context=None):
+            return anp.reshape(x, (x.shape[0], -1)), np.zeros(x.shape[0])
+
+    fused, plain, params, x, _ = flows("chain", "normal")
+
+    def of_last(flow):
+        return lambda last: flow.loss({"base": {}, "map": [*params["map"][:-1], last]}, None, x)
+
+    close(*([grad(of_last(flow))(params["map"][-1])] for flow in (fused, plain)), 1e-10)
+    flows_ = [Flow(flow.base, Chain([Flatten(), flow.map])) for flow in (fused, plain)]
+    params = {"base": {}, "map": [{}, params["map"]]}
+    close(*([grad(flow.loss)(params, None, x[:, :, None])] for flow in flows_), 1e-10)
+
+
+def test_the_loss_is_re_entrant_and_has_second_derivatives():
+    fused, plain, params, x, _ = flows("chain", "standard normal")
+    vector, unravel = ravel(params)
+    losses = [lambda v, flow=flow: flow.loss(unravel(v), None, x[:2]) for flow in (fused, plain)]
+    ours, theirs = (hessian(loss)(vector) for loss in losses)
+    assert np.abs(ours).max() > 1e-3
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
+    close(*([grad(lambda v, f=loss: f(v) * f(2 * v))(vector)] for loss in losses), 1e-10)
+    pull_back, _ = make_vjp(lambda p: fused.loss(p, None, x))(params)
+    wanted = [leaf.copy() for leaf in tree_leaves(pull_back(2.0))]
+    for leaf in tree_leaves(pull_back(2.0)):
+        leaf[...] = np.nan
+    close(tree_leaves(pull_back(2.0)), wanted, 0)
+
+
+def test_the_loss_of_float32_is_float32():
+    layer, _ = pair()
+    params, x, *_ = arguments(layer, n=2 * BLOCK + 1, dtype=np.float32)
+    flow = Flow(standard_normal(3), Chain([layer, layer]))
+    pull_back, value = make_vjp(lambda p: flow.loss(p, None, x))({"base": {}, "map": [params, params]})
+    assert value.dtype == np.float32
+    assert {leaf.dtype for leaf in tree_leaves(pull_back(np.ones(())))} == {np.dtype(np.float32)}
+
+
+def test_memory_of_a_training_step_does_not_grow_with_the_batch():
+    layers = [AffineCoupling(half_mask(3, k), (64, 64)) for k in (0, 1)]
+    flow, rng = Flow(standard_normal(3), Chain(layers)), np.random.default_rng(0)
+    objective = FlatGradient(flow.loss, flow.init(rng, np.zeros((1, 3))))
+
+    def peak(n):
+        x = np.zeros((n, 3))
+        return peak_memory(lambda: objective(rng, x))
+
+    assert peak(8 * BLOCK) <= 1.2 * peak(2 * BLOCK)

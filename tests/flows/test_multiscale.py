@@ -25,7 +25,6 @@ from minigen.flows.multiscale import (
 from minigen.foundations.change_of_variables import Affine, Chain, Exp, Inverse, Permute
 from minigen.nets import Conv2D
 from minigen.tree import tree_leaves, tree_map
-from tests.mutants.multiscale import MUTANTS, Dequantized
 
 
 def step(channels, context_features=0):
@@ -386,58 +385,3 @@ def test_bits_per_dimension():
             bits_per_dimension(np.zeros(3), **bad)
     with pytest.raises(TypeError):
         bits_per_dimension("a", 1, 1)
-
-
-# ---------------------------------------------------------------- mutants
-
-
-def block_error(map, params, x):
-    """Does each pixel that comes out see its own block only?"""
-    if not isinstance(map, Squeeze):
-        return 0.0
-    sees = checks.dependency_matrix(lambda x: map.forward({}, x)[0], x[:1]).reshape(2, 2, -1, 4, 4, x.shape[-1])
-    blocks = [sees[i, j, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].sum() for i, j in np.ndindex(2, 2)]
-    return float(sees.sum() - sum(blocks))
-
-
-def bits_error(map, params, x):
-    """Does the uniform density on 16 levels take 4 bits a number?"""
-    if not isinstance(map, Dequantized):
-        return 0.0
-    return abs(bits_per_dimension(map.forward(params, x)[1], math.prod(x.shape[1:]), 1) - 4).max()
-
-
-CHECKS = {
-    "round trip": checks.round_trip_error,
-    "cancel": checks.log_det_cancel_error,
-    # Dequantization cuts off, so its inverse has no Jacobian to compare with.
-    "log-det": lambda map, params, x: 0 if isinstance(map, Dequantized) else checks.log_det_error(map, params, x),
-    "blocks": block_error,
-    "bits": bits_error,
-}
-WRONG_OR_RIGHT = {
-    "split": lambda kind=Split: kind(Affine(), (4, 4, 2)),
-    "logit": lambda kind=Logit: kind(),
-    "squeeze": lambda kind=Squeeze: kind(),
-    "dequantize": lambda kind=Dequantized: kind(),
-}
-
-
-def failing(map):
-    rng = np.random.default_rng(0)
-    x = rng.integers(16, size=(3, 4, 4, 2)).astype(float) if isinstance(map, Dequantized) else rng.random((3, 4, 4, 2))
-    params = jitter(map.init(rng, x), rng)
-    return {name for name, check in CHECKS.items() if not check(map, params, x) <= 1e-9}
-
-
-@pytest.mark.parametrize("name", WRONG_OR_RIGHT)
-def test_the_real_maps_pass_what_the_mutants_do_not(name):
-    assert failing(WRONG_OR_RIGHT[name]()) == set()
-
-
-@pytest.mark.parametrize("name", MUTANTS)
-def test_mutants_die(name):
-    what, kind, seen_by = MUTANTS[name]
-    found = failing(WRONG_OR_RIGHT[what](kind))
-    print(f"{name:<34}" + "  ".join(f"{check}: {'FAIL' if check in found else 'pass'}" for check in CHECKS))
-    assert found == seen_by

@@ -1,10 +1,12 @@
-"""Real bugs of coupling layers, each injected into a correct layer, with where it was found."""
+"""Real bugs of coupling layers, each injected into a correct layer."""
 
 import autograd.numpy as np
 import numpy
 
+from minigen import checks
 from minigen.flows.coupling import AffineCoupling
 from minigen.foundations.change_of_variables import Bijection, same_log_det
+from tests.mutants.exhibit import Exhibit, failing, jitter
 
 
 class Plain(AffineCoupling):
@@ -16,7 +18,7 @@ class Plain(AffineCoupling):
 
 
 class HalvesJoined(Plain):
-    """Split into even and odd features, put together as halves (karpathy/pytorch-normalizing-flows#10)."""
+    """Split into even and odd features, put together as halves."""
 
     def forward(self, params, x, context=None):
         log_scale, shift = self._log_scale_and_shift(params, x, context)
@@ -32,7 +34,7 @@ class HalvesJoined(Plain):
 
 
 class InverseSign(Plain):
-    """The inverse's log-determinant has the forward's sign (normflows#27, ikostrikov/pytorch-flows#16)."""
+    """The inverse's log-determinant has the forward's sign."""
 
     def inverse(self, params, z, context=None):
         x, log_det = super().inverse(params, z, context)
@@ -52,7 +54,7 @@ class BothSigns(Plain):
 
 
 class WrongInverse(Plain):
-    """The inverse scales before it shifts back; at the identity start that cannot be seen."""
+    """The inverse scales before it shifts back; at the identity start the two are the same."""
 
     def inverse(self, params, z, context=None):
         log_scale, shift = self._log_scale_and_shift(params, z, context)
@@ -64,7 +66,7 @@ class SeesWhatItMoves(Plain):
 
     def _log_scale_and_shift(self, params, x, context):
         swapped = x[:, self.moved][:, : len(self.kept)]
-        y = self.net(params, swapped, context)
+        y = self.conditioner(params, swapped, context)
         log_scale, shift = super()._log_scale_and_shift(params, x, context)
         return log_scale, shift + np.sum(y, axis=1, keepdims=True) * ~self.mask
 
@@ -82,15 +84,79 @@ class OnlyOneFeature(Plain):
 
 
 class BatchNorm(Bijection):
-    """Batch normalization as a layer, with the batch's own statistics (nflows#10, ikostrikov/pytorch-flows#8)."""
+    """Batch normalization as a layer, with the batch's own statistics."""
 
     def forward(self, params, x, context=None):
         std = np.sqrt(np.mean((x - np.mean(x, axis=0)) ** 2, axis=0) + 1e-5)
         return (x - np.mean(x, axis=0)) / std, same_log_det(-np.sum(np.log(std)), x)
 
 
-def mutants(D):
-    """Return name -> (wrong layer for D features)."""
-    mask = numpy.arange(D) % 2 == 0
-    layers = (HalvesJoined, InverseSign, BothSigns, WrongInverse, SeesWhatItMoves, OnlyOneFeature)
-    return {layer.__name__: layer(mask, hidden=(8,)) for layer in layers} | {"BatchNorm": BatchNorm()}
+CHECKS = {
+    "round trip": checks.round_trip_error,
+    "cancel": checks.log_det_cancel_error,
+    "log-det": checks.log_det_error,
+    "batch": checks.batch_dependence,
+}
+
+
+def sound():
+    """Return what the mutants spoil."""
+    return [AffineCoupling]
+
+
+def verdicts(kind, D=4, size=0.3):
+    """Return the checks that find something wrong."""
+    rng = numpy.random.default_rng(0)
+    x = rng.normal(size=(5, D))
+    layer = BatchNorm() if kind is BatchNorm else kind(numpy.arange(D) % 2 == 0, hidden=(8,))
+    return failing(CHECKS, layer, jitter(layer.init(rng, x), rng, size), x, tolerance=1e-6)
+
+
+EXHIBITS = [
+    Exhibit(
+        HalvesJoined,
+        "a well-known teaching repository, open since 2020 (karpathy/pytorch-normalizing-flows#10)",
+        "training runs and the loss falls; samples are wrong. For D = 2, all that its example uses, nothing is wrong",
+        {"round trip", "cancel", "log-det"},
+        1,
+    ),
+    Exhibit(
+        InverseSign,
+        "a flow library and a popular repository (normflows#27, ikostrikov/pytorch-flows#16)",
+        "samples are right, their log-densities are not: reverse KL and importance weights go wrong",
+        {"cancel", "log-det"},
+        2,
+    ),
+    Exhibit(
+        BothSigns,
+        "the same, made twice",
+        "the two directions agree; the model shrinks everything to a point, and its loss looks the better for it",
+        {"log-det"},
+        2,
+    ),
+    Exhibit(
+        WrongInverse,
+        "solving z = x exp(s) + t in a hurry",
+        "densities are right, samples are not; at the start, where s = 0, they are",
+        {"round trip"},
+    ),
+    Exhibit(
+        SeesWhatItMoves,
+        "a conditioner that is given x without its mask",
+        "a loss that may fall below the data's entropy: the log-determinant is not that of the map",
+        {"round trip", "log-det"},
+    ),
+    Exhibit(
+        OnlyOneFeature,
+        "a mean where a sum belongs",
+        "the flow hardly scales; with one moved feature, as in the plane, nothing is wrong",
+        {"log-det"},
+    ),
+    Exhibit(
+        BatchNorm,
+        "several flow libraries (nflows#10, ikostrikov/pytorch-flows#8)",
+        "a point's density depends on who else is in the batch; there is no way back while it is trained",
+        {"log-det", "batch"},
+        8,
+    ),
+]

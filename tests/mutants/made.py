@@ -1,8 +1,11 @@
 """MADE with the mistakes that people make in it: each a net that still runs, still trains, and is wrong."""
 
+import autograd.numpy as anp
 import numpy as np
 
+from minigen import checks
 from minigen.autoregressive.made import MADE, degrees, masks
+from tests.mutants.exhibit import Exhibit, failing, jitter
 
 
 class InclusiveOutput(MADE):
@@ -56,13 +59,76 @@ class OrderTurnedRound(MADE):
         return masks(degrees(np.argsort(self.order), self.hidden, self.context_features), self.outputs)
 
 
-# name -> (net, which of test_made.py's checks see it)
-MUTANTS = {
-    "none": (MADE, set()),
-    "last mask with >=": (InclusiveOutput, {"leak"}),
-    "hidden masks with >": (StrictHidden, {"lost", "context"}),
-    "random degrees": (RandomDegrees, {"lost"}),
-    "hidden degrees from 1": (HiddenDegreesFromOne, {"context"}),
-    "outputs interleaved": (InterleavedOutputs, {"leak", "lost"}),
-    "order turned round": (OrderTurnedRound, {"leak", "lost"}),
+ORDER = [2, 0, 3, 1]
+PLACE = np.argsort(ORDER)
+ALLOWED = np.tile(PLACE[:, None] > PLACE, (2, 1))  # for each of two outputs: may the row's feature see the column's?
+
+
+def seen(made, params, x):
+    """Return what each output depends on: the features, then the context."""
+
+    def flat(both):
+        return anp.reshape(made(params, both[:, :4], both[:, 4:]), (len(both), 8))
+
+    return checks.dependency_matrix(flat, x)
+
+
+CHECKS = {
+    "leak": lambda *of: (seen(*of)[:, :4] & ~ALLOWED).sum(),
+    "lost": lambda *of: (ALLOWED & ~seen(*of)[:, :4]).sum(),
+    "context": lambda *of: (~seen(*of)[:, 4:]).sum(),
 }
+
+
+def sound():
+    """Return what the mutants spoil."""
+    return [MADE]
+
+
+def verdicts(kind):
+    """Return the checks that find something wrong: D = 4, an order, a context, two outputs."""
+    rng = np.random.default_rng(3)
+    made = kind(4, (8, 8), 2, ORDER, context_features=1)
+    return failing(CHECKS, made, jitter(made.init(rng), rng, 0.5), rng.normal(size=(3, 5)))
+
+
+EXHIBITS = [
+    Exhibit(
+        HiddenDegreesFromOne,
+        "three flow libraries and one for inference (nflows PR#85, flowjax#147, sbi PR#1269)",
+        "the first feature ignores its context, so a conditional density of one feature is not conditional at all",
+        {"context"},
+        3,
+    ),
+    Exhibit(
+        RandomDegrees,
+        "the recipe of the paper, as programmed in a teaching repository (karpathy/pytorch-made, rll/deepul#4)",
+        "nothing but a higher loss: 8 % of the allowed connections are lost (ten features, ten hidden units)",
+        {"lost"},
+        4,
+    ),
+    Exhibit(
+        InclusiveOutput,
+        "one comparison for all masks",
+        "a loss too good to be true: each feature is told itself",
+        {"leak"},
+    ),
+    Exhibit(
+        StrictHidden,
+        "one comparison for all masks",
+        "a higher loss, and with enough layers a constant",
+        {"lost", "context"},
+    ),
+    Exhibit(
+        InterleavedOutputs,
+        "two outputs a feature, laid out one way and read the other way",
+        "with one output nothing; with a mean and a scale, a loss that is too good",
+        {"leak", "lost"},
+    ),
+    Exhibit(
+        OrderTurnedRound,
+        "a permutation taken for its inverse",
+        "nothing for an order that is its own inverse, such as the one turned round",
+        {"leak", "lost"},
+    ),
+]

@@ -1,23 +1,14 @@
-"""MAF with real mistakes: in its masks (those of `tests.mutants.made`), its log-determinants and its inverse."""
+"""MAF with real mistakes: in its masks (those of `made`), its log-determinants and its inverse."""
 
 import autograd.numpy as anp
 import numpy as np
 
+from minigen import checks
 from minigen.autoregressive.made import gaussian_conditionals
 from minigen.autoregressive.maf import MAF
-from tests.mutants import made as made_mutants
-
-
-def on(kind):
-    """Return MAF's constructor with the network replaced by another kind of MADE."""
-
-    def make(features, hidden, **options):
-        maf = MAF(features, hidden, **options)
-        context_features = options.get("context_features", 0)
-        object.__setattr__(maf, "made", kind(features, hidden, 2, options.get("order"), context_features))
-        return maf
-
-    return make
+from tests.mutants import made
+from tests.mutants.exhibit import Exhibit, failing, jitter
+from tests.mutants.made import ORDER, PLACE
 
 
 class SignOfTheInverse(MAF):
@@ -93,24 +84,94 @@ class LogDetOfTheMean(MAF):
         return x, log_det / self.features
 
 
-# name -> (constructor, which of test_maf.py's checks see it). A network that is told the feature itself is no leak of
-# the map, whose output i may depend on input i: only the net's own dependency matrix shows it, and the Jacobian.
-MUTANTS = {
-    "none": (MAF, set()),
-    "last mask with >=": (on(made_mutants.InclusiveOutput), {"round trip", "cancel", "Jacobian"}),
-    "hidden masks with >": (on(made_mutants.StrictHidden), {"lost", "context"}),
-    "random degrees": (on(made_mutants.RandomDegrees), {"lost"}),
-    "hidden degrees from 1": (on(made_mutants.HiddenDegreesFromOne), {"context"}),
-    "outputs interleaved": (
-        on(made_mutants.InterleavedOutputs),
-        {"round trip", "cancel", "Jacobian", "leak", "lost"},
+def seen(maf, params, x, context, direction):
+    """Return what the map's outputs depend on: the features, then the context."""
+    flat = lambda v: anp.concatenate(direction(params, v[:, :4], v[:, 4:])[:1], axis=1)  # noqa: E731
+    return checks.dependency_matrix(flat, np.hstack([x, context]))
+
+
+def lost_context(maf, params, x, context):
+    return sum((~seen(maf, params, x, context, way)[:, 4]).sum() for way in (maf.forward, maf.inverse))
+
+
+WEAKLY = PLACE[:, None] >= PLACE
+CHECKS = {
+    "round trip": checks.round_trip_error,
+    "cancel": checks.log_det_cancel_error,
+    "log-det": checks.log_det_error,
+    "batch": checks.batch_dependence,
+    "leak": lambda maf, *of: (seen(maf, *of, maf.forward)[:, :4] & ~WEAKLY).sum(),
+    "lost": lambda maf, *of: (WEAKLY & ~seen(maf, *of, maf.forward)[:, :4]).sum(),
+    "context": lost_context,
+}
+
+
+def sound():
+    """Return what the mutants spoil."""
+    return [MAF]
+
+
+def verdicts(kind):
+    """Return the checks that find something wrong: D = 4, an order, a context. `kind` is a MAF, or a MADE in one."""
+    rng = np.random.default_rng(3)
+    maf = (kind if issubclass(kind, MAF) else MAF)(4, (8, 8), order=ORDER, context_features=1)
+    if not issubclass(kind, MAF):
+        object.__setattr__(maf, "made", kind(4, (8, 8), 2, ORDER, 1))
+    x, context = rng.normal(size=(6, 4)), rng.normal(size=(6, 1))
+    return failing(CHECKS, maf, jitter(maf.init(rng, x), rng, 0.5), x, context)
+
+
+EXHIBITS = [
+    Exhibit(
+        SignOfTheInverse,
+        "a minus that each of two places leaves to the other",
+        "samples are right, their log-densities are not",
+        {"cancel", "log-det"},
     ),
-    "order turned round": (on(made_mutants.OrderTurnedRound), {"round trip", "cancel", "leak", "lost"}),
-    "sign of the inverse's log-det": (SignOfTheInverse, {"cancel", "Jacobian"}),
-    "sign of both log-dets": (SignOfBoth, {"Jacobian"}),
-    "mean log-scale": (LogDetOfTheMean, {"Jacobian"}),
-    "one pass short": (OnePassShort, {"round trip", "cancel", "Jacobian", "context"}),
-    "inverse in natural order": (NaturalOrder, {"round trip", "cancel"}),
-    "constant in spite of context": (ConstantInSpiteOfContext, {"round trip", "cancel", "Jacobian", "context"}),
-    "inverse unbounded": (UnboundedInverse, {"round trip", "cancel"}),
+    Exhibit(
+        SignOfBoth,
+        "the same, made twice",
+        "the model shrinks everything to a point, and its loss looks the better for it",
+        {"log-det"},
+    ),
+    Exhibit(
+        LogDetOfTheMean,
+        "a mean where a sum belongs",
+        "the flow hardly scales, and its loss cannot be compared",
+        {"log-det"},
+    ),
+    Exhibit(
+        OnePassShort,
+        "a loop over D − 1 features",
+        "the last feature of every sample is 0",
+        {"round trip", "cancel", "log-det", "context"},
+    ),
+    Exhibit(
+        NaturalOrder,
+        "an inverse written before there were orders",
+        "right for the natural order; samples are wrong for every other",
+        {"round trip", "cancel"},
+    ),
+    Exhibit(
+        ConstantInSpiteOfContext,
+        "a saving that was made before there was a context",
+        "the first feature of every sample ignores its context",
+        {"round trip", "cancel", "log-det", "context"},
+    ),
+    Exhibit(
+        UnboundedInverse,
+        "two directions that were changed one at a time",
+        "samples are wrong where scales are far from 1, and nearly right elsewhere",
+        {"round trip", "cancel"},
+    ),
+]
+# A network that is told the feature itself is no leak of the map, whose output i may depend on input i: only the net's
+# own dependency matrix shows it, and the Jacobian.
+MASKS = {
+    made.InclusiveOutput: {"round trip", "cancel", "log-det"},
+    made.StrictHidden: {"lost", "context"},
+    made.RandomDegrees: {"lost"},
+    made.HiddenDegreesFromOne: {"context"},
+    made.InterleavedOutputs: {"round trip", "cancel", "log-det", "leak", "lost"},
+    made.OrderTurnedRound: {"round trip", "cancel", "leak", "lost"},
 }

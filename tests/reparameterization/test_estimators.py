@@ -365,7 +365,7 @@ def test_standard_error_covers_the_truth_as_often_as_it_should():
         (lambda q, p, e: pathwise(q, p, lambda z: z, e), "one number for each draw"),
         (lambda q, p, e: pathwise(q, p, lambda z: anp.sum(z), e), "one number for each draw"),
         (lambda q, p, e: score_function(q, p, lambda z: z, e), "score_function: expected one number for each draw"),
-        (lambda q, p, e: score_function(q, p, square, e, np.zeros((5, 1))), "baseline has shape"),
+        (lambda q, p, e: score_function(q, p, square, e, np.zeros((5, 1))), "expected one baseline"),
         (lambda q, p, e: score_function(q, p, square, 1.0), "got a scalar"),
         (lambda q, p, e: optimal_baseline(q, p, lambda z: z, e), "optimal_baseline"),
         (lambda q, p, e: leave_one_out(np.ones(1)), "N >= 2"),

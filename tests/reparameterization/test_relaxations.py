@@ -151,7 +151,7 @@ def test_straight_through_is_biased_too(temperature):
         (lambda: straight_through(np.zeros(2), np.zeros((2, 1))), "hard has shape"),
         (lambda: enumerate_expectation(np.zeros((1, 3)), cost), r"logits of shape \(K,\)"),
         (lambda: enumerate_expectation(LOGITS, lambda z: z), "f returned shape"),
-        (lambda: gumbel_max(LOGITS, np.zeros((1, 2))), "broadcast"),
+        (lambda: gumbel_max(LOGITS, np.zeros((1, 2))), r"expected gumbel noise \(N, K\)"),
     ],
 )
 def test_bad_input_is_named(call, message):

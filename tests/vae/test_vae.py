@@ -8,6 +8,7 @@ from scipy import stats
 
 from minigen.errors import OutsideDomainError
 from minigen.foundations.distributions import Normal
+from minigen.fused import BLOCK
 from minigen.numerics import log_mean_exp
 from minigen.reparameterization.estimators import CholeskyGaussian, DiagonalGaussian
 from minigen.train import Adam, FlatGradient, cosine, fit
@@ -121,6 +122,18 @@ def test_every_node_equals_its_plain_twin_in_every_argument(name, size):
             grad(lambda *args, f=f: anp.sum(weights * f(*args, **constants)), argument)(*arrays) for f in (node, plain)
         )
         np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_the_loss_of_many_points_is_found_in_blocks():
+    node, plain, shapes, constants = NODES["negative elbo"]
+    rng, many = np.random.default_rng(0), 2 * BLOCK + 1
+    arrays = [rng.standard_normal((many, *shape[1:]) if k < 2 else shape) for k, shape in enumerate(shapes)]
+    everything = tuple(range(len(arrays)))
+    np.testing.assert_allclose(node(*arrays, **constants), plain(*arrays, **constants), rtol=1e-12)
+    ours, theirs = (grad(lambda *arrays, f=f: f(*arrays, **constants), everything)(*arrays) for f in (node, plain))
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("activation", ["relu", "softplus"])

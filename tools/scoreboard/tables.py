@@ -1,0 +1,63 @@
+"""The scoreboard as tables for the book: one of every model, and one for each model's own chapter."""
+
+import statistics
+
+from minigen.foundations.toys import TOYS
+from tools.scoreboard import load, over_seeds, stored
+from tools.scoreboard.models import NAMES, recipe
+
+
+def number(rows, key, digits=3):
+    """Write the mean over seeds ± the standard deviation."""
+    mean, spread = over_seeds(rows, key)
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}".replace("-", "−")
+
+
+def of_toy(report, toy):
+    """Return the rows of one toy, one a seed."""
+    return [row for row in report["rows"] if row["toy"] == toy]
+
+
+def one_model(model):
+    """Return one model's part of the scoreboard as a table of Markdown: a line for each toy."""
+    report = load(model)
+    bound = "kl_bound" in report["rows"][0]
+    head = ["toy", "KL (nats)", *(["KL by the bound (nats)"] if bound else []), "energy distance"]
+    out = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for toy in TOYS:
+        rows = of_toy(report, toy)
+        cells = [toy, number(rows, "kl"), *([number(rows, "kl_bound")] if bound else []), number(rows, "energy", 4)]
+        out.append("| " + " | ".join(cells) + " |")
+    steps, batch = (report["conditions"][key] for key in ("steps", "batch"))
+    seeds = len(of_toy(report, toy))
+    out += ["", f"Mean ± standard deviation over {seeds} seeds, {steps:,} steps of {batch} points each."]
+    if bound:
+        out[-1] += (
+            " The first KL is by importance sampling, the second by the bound from one draw a point, which is noisier."
+        )
+    out[-1] += " [All models and conditions](../back/scoreboard.md)."
+    return "\n".join(out)
+
+
+def scoreboard():
+    """Return every stored model on every toy, and what each one costs, as tables of Markdown."""
+    models = [name for name in NAMES if name in stored()]
+    reports = {name: load(name) for name in models}
+    titles = [f"[{recipe(name).TITLE}](../../{recipe(name).CHAPTER}.ipynb)" for name in models]
+    out = ["| KL (nats) | entropy | " + " | ".join(titles) + " |", "|---" * (2 + len(models)) + "|"]
+    for toy, density in TOYS.items():
+        cells = [number(of_toy(reports[name], toy), "kl") for name in models]
+        out.append(f"| {toy} | {density.entropy():.3f} | " + " | ".join(cells) + " |")
+    out += ["", "| energy distance | " + " | ".join(titles) + " |", "|---" * (1 + len(models)) + "|"]
+    for toy in TOYS:
+        cells = [number(of_toy(reports[name], toy), "energy", 4) for name in models]
+        out.append(f"| {toy} | " + " | ".join(cells) + " |")
+    head = ["model", "log-density", "parameters", "training (CPU s)", "log-density (µs a point)", "sample (µs a point)"]
+    out += ["", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, title in zip(models, titles, strict=True):
+        rows = reports[name]["rows"]
+        kind = "bound" if "kl_bound" in rows[0] else "exact"
+        keys = ("train_seconds", "density_microseconds", "sample_microseconds")
+        costs = [f"{statistics.median(row[key] for row in rows):.2g}" for key in keys]
+        out.append("| " + " | ".join([title, kind, f"{rows[0]['parameters']:,}", *costs]) + " |")
+    return "\n".join(out)
