@@ -58,6 +58,6 @@ def scoreboard():
         rows = reports[name]["rows"]
         kind = "bound" if "kl_bound" in rows[0] else "exact"
         keys = ("train_seconds", "density_microseconds", "sample_microseconds")
-        costs = [f"{statistics.median(row[key] for row in rows):.2g}" for key in keys]
+        costs = [f"{float(f'{statistics.median(row[key] for row in rows):.2g}'):g}" for key in keys]
         out.append("| " + " | ".join([title, kind, f"{rows[0]['parameters']:,}", *costs]) + " |")
     return "\n".join(out)
