@@ -11,7 +11,7 @@ help:
 	@echo "make test       prove everything: style, types, units, notebooks, site, browser"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make normalise  run every notebook and store its outputs in normal form"
-	@echo "make results    train every model of the scoreboard on every toy (about an hour)"
+	@echo "make results    train every model of the scoreboard on every toy (some 90 minutes of one core)"
 	@echo "make lock       renew requirements.txt from pyproject.toml"
 	@echo "make bench      time training steps beside other libraries (an environment of its own, 1.7 GB)"
 	@echo "make clean      remove what was built"

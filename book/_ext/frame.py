@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # `tools` and `benchmarks` are not installed: they stand beside `book`
 
 from benchmarks.tables import PARTS, benchmark  # noqa: E402
+from tests.mutants.museum import page as museum  # noqa: E402
 from tools.scoreboard import stored  # noqa: E402
 from tools.scoreboard.tables import one_model, scoreboard  # noqa: E402
 
@@ -86,10 +87,11 @@ INSERTS = {
     "map": (book_map, MAP),
     "ledger": (ledger, LEDGER),
     "scoreboard": (scoreboard, "book/results"),
+    "museum": (museum, "tests/mutants"),
     **{f"benchmark {name}": (functools.partial(benchmark, name), "benchmarks/results.json") for name in PARTS},
     **{f"scoreboard {name}": (functools.partial(one_model, name), "book/results") for name in stored()},
 }
-INSERTED = ("book/index", "book/back/claims", "book/back/scoreboard", "book/back/benchmarks")
+INSERTED = ("book/index", "book/back/claims", "book/back/scoreboard", "book/back/benchmarks", "book/back/museum")
 
 
 def insert(app, docname, source):

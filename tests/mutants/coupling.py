@@ -122,7 +122,7 @@ EXHIBITS = [
     ),
     Exhibit(
         InverseSign,
-        "a flow library and a popular repository (normflows#27, ikostrikov/pytorch-flows#16)",
+        "a flow library and a popular repository (VincentStimper/normalizing-flows#27, ikostrikov/pytorch-flows#16)",
         "samples are right, their log-densities are not: reverse KL and importance weights go wrong",
         {"cancel", "log-det"},
         2,
@@ -154,7 +154,7 @@ EXHIBITS = [
     ),
     Exhibit(
         BatchNorm,
-        "several flow libraries (nflows#10, ikostrikov/pytorch-flows#8)",
+        "several flow libraries (bayesiains/nflows#10, ikostrikov/pytorch-flows#8)",
         "a point's density depends on who else is in the batch; there is no way back while it is trained",
         {"log-det", "batch"},
         8,

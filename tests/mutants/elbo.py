@@ -323,7 +323,7 @@ EXHIBITS = [
     ),
     Exhibit(
         ReconstructionAveraged,
-        "several repositories (keras-molecules#59, matsengrp/vampire#29)",
+        "several repositories (maxhodak/keras-molecules#59, matsengrp/vampire#29)",
         "blurred reconstructions, a posterior that collapses: a β of the number of features",
         {"evidence", "never above", "reaches log p", "gradient"},
         14,

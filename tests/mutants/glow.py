@@ -160,7 +160,7 @@ EXHIBITS = [
     Exhibit(
         ShiftNotDivided,
         "a university course's solutions (rll/deepul#6)",
-        "after the start the mean is −1.5 where it should be 0; training mends it, and nobody looks",
+        "data of mean m and spread s start with the mean m/s − m, not 0; training mends it, and nobody looks",
         {"start"},
         7,
     ),
@@ -180,7 +180,7 @@ EXHIBITS = [
     ),
     Exhibit(
         SilentlySingular,
-        'the answer to the original Glow\'s "Input is not invertible" (openai/glow#40, survae_flows#16)',
+        'the answer to the original Glow\'s "Input is not invertible" (openai/glow#40, didriknielsen/survae_flows#16)',
         "no error any more: the density is that of a map that has no inverse",
         {"singular"},
         11,

@@ -95,7 +95,7 @@ def verdicts(kind):
 EXHIBITS = [
     Exhibit(
         HiddenDegreesFromOne,
-        "three flow libraries and one for inference (nflows PR#85, flowjax#147, sbi PR#1269)",
+        "four libraries (bayesiains/nflows PR#85, danielward27/flowjax#147, sbi-dev/sbi PR#1269)",
         "the first feature ignores its context, so a conditional density of one feature is not conditional at all",
         {"context"},
         3,
@@ -103,7 +103,7 @@ EXHIBITS = [
     Exhibit(
         RandomDegrees,
         "the recipe of the paper, as programmed in a teaching repository (karpathy/pytorch-made, rll/deepul#4)",
-        "nothing but a higher loss: 8 % of the allowed connections are lost (ten features, ten hidden units)",
+        "nothing but a higher loss: on average 8 % of the allowed connections lost (ten features, ten hidden units)",
         {"lost"},
         4,
     ),

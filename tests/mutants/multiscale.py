@@ -147,7 +147,7 @@ EXHIBITS = [
     ),
     Exhibit(
         ConstantForgottenOnce,
-        "a university's course notebooks (phlippe/uvadlc_notebooks#93, #135)",
+        "a university's course notebooks (phlippe/uvadlc_notebooks#93, phlippe/uvadlc_notebooks#135)",
         "the density of a sample is 256 to the number of its pixels too high or too low",
         {"cancel"},
         9,

@@ -131,7 +131,7 @@ def verdicts(kind):
 EXHIBITS = [
     Exhibit(
         Norm,
-        "a probabilistic programming language and three repositories (pyro PR#2192, tonyduan/normalizing-flows#2)",
+        "a probabilistic language and three repositories (pyro-ppl/pyro PR#2192, tonyduan/normalizing-flows#2)",
         "every point's log-determinant is right, and yet the density has a mass of 1.7: two points have met in one",
         {"mass"},
         5,
@@ -145,7 +145,7 @@ EXHIBITS = [
     ),
     Exhibit(
         OneBranch,
-        "a flow library whose test drew points from the other branch only (flowjax#169)",
+        "a flow library whose test drew points from the other branch only (danielward27/flowjax#169)",
         "log-densities of samples are wrong in half of the space",
         {"cancel", "log-det"},
         6,

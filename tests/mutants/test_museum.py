@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from minigen import checks
+from minigen.autoregressive.made import degrees, masks, path_counts
 from minigen.flows.planar import Radial
-from tests.mutants import coupling, elbo, maf, planar
+from tests.mutants import coupling, elbo, glow, maf, planar
 from tests.mutants.exhibit import jitter
-from tests.mutants.museum import EXHIBITS, ROOMS, table
+from tests.mutants.museum import ASKS, EXHIBITS, ROOMS, page, table
 
 
 @pytest.mark.parametrize(("room", "bug"), EXHIBITS, ids=[f"{room}: {bug.name}" for room, bug in EXHIBITS])
@@ -28,6 +29,30 @@ def test_the_table_has_all_seventeen():
     print("\n" + table())
     assert {bug.number for _, bug in EXHIBITS} == {None, *range(1, 18)}
     assert len({bug.name for _, bug in EXHIBITS}) == len(EXHIBITS) == len(table().splitlines()) - 2
+
+
+def test_the_page_says_what_every_check_asks_and_links_to_where_a_bug_lived():
+    assert set(ASKS) == {name for room in ROOMS.values() for name in room.CHECKS}
+    assert page().count("*Caught by:*") == len(EXHIBITS)
+    assert (
+        "[karpathy/pytorch-normalizing-flows#10](https://github.com/karpathy/pytorch-normalizing-flows/issues/10)"
+        in page()
+    )
+    assert "[pyro-ppl/pyro PR#2192](https://github.com/pyro-ppl/pyro/pull/2192)" in page()
+
+
+def test_the_numbers_on_the_labels():
+    for kind, mass in ((planar.Norm, 1.7), (planar.NoConstraint, 2.7)):
+        assert planar.mass_error(kind(), planar.HARD) == pytest.approx(mass - 1, abs=0.05)
+    lost = []
+    for seed in range(300):
+        drawn = degrees(range(10), (10,), rng=np.random.default_rng(seed))
+        lost.append(1 - np.sum(path_counts(masks(drawn)) > 0) / 45)
+    assert np.mean(lost) == pytest.approx(0.08, abs=0.005)
+    x = 3 + 2 * np.random.default_rng(0).normal(size=(1000, 1))  # mean m, spread s
+    z, _ = glow.ShiftNotDivided().forward(glow.ShiftNotDivided().init(None, x), x)
+    assert z.mean() == pytest.approx(x.mean() / x.std() - x.mean())
+    assert np.log2(1 - 2 * 0.05) == pytest.approx(-0.15, abs=0.005)
 
 
 def test_masks_of_made_in_maf():

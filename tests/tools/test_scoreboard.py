@@ -1,13 +1,11 @@
-"""The scoreboard's stored results: complete, made by this very code, and reproducible."""
+"""The scoreboard's stored results: complete, and made by code that does what this code does."""
 
 import pytest
 
 from minigen.foundations.toys import TOYS
-from tools.scoreboard import BATCH, RESULTS, SEEDS, STEPS, load, over_seeds, stored
-from tools.scoreboard import sources as hashing
-from tools.scoreboard.measure import row
+from tools.scoreboard import BATCH, RESULTS, SEEDS, STEPS, load, stored
+from tools.scoreboard.measure import trial
 from tools.scoreboard.models import NAMES, recipe
-from tools.scoreboard.sources import sources_hash
 from tools.scoreboard.tables import one_model, scoreboard
 
 
@@ -25,37 +23,11 @@ def test_every_toy_and_seed_is_there_under_the_present_conditions(name):
 
 
 @pytest.mark.parametrize("name", stored())
-def test_the_code_behind_the_numbers_has_not_changed(name):
-    assert load(name)["sources"] == sources_hash(name), (
+def test_the_code_still_gives_what_gave_the_numbers(name):
+    # float32 on another machine rounds otherwise, by far less than any change of a model or of its training
+    assert trial(name) == pytest.approx(load(name)["trial"], rel=0.01, abs=1e-4), (
         f"run: make results (or python -m tools.scoreboard --models {name})"
     )
-
-
-@pytest.mark.parametrize("name", stored())
-def test_one_row_comes_out_again(name):
-    toy = "correlated gaussian"
-    again, rows = row(name, toy, SEEDS[0]), [r for r in load(name)["rows"] if r["toy"] == toy]
-    spread = over_seeds(rows, "kl")[1] + 4 * rows[0]["kl_error"]  # another machine rounds otherwise
-    assert again["kl"] == pytest.approx(rows[0]["kl"], abs=2 * spread)
-    assert again["parameters"] == rows[0]["parameters"]
-
-
-def test_the_hash_sees_code_and_not_words(tmp_path, monkeypatch):
-    before, read = sources_hash("vae"), hashing.syntax
-
-    def with_change(change):
-        def tree(path):
-            text = path.read_text(encoding="utf8")
-            copy = tmp_path / path.name
-            copy.write_text(change(text) if path.name == "estimators.py" else text, encoding="utf8")
-            return read(copy)
-
-        monkeypatch.setattr(hashing, "syntax", tree)
-        return sources_hash("vae")
-
-    assert with_change(lambda text: text.replace('"""Estimators', '"""Other estimators')) == before
-    assert with_change(lambda text: "# a comment\n" + text) == before
-    assert with_change(lambda text: text.replace("LOG_SCALE_BOUND = 7.0", "LOG_SCALE_BOUND = 8.0")) != before
 
 
 def test_the_tables_hold_every_stored_model_and_toy():

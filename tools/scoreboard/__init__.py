@@ -1,6 +1,6 @@
 """The scoreboard: every model on every toy at one budget, three seeds; the results lie in `book/results/`.
 
-`models` says how each one is built, `sources` what its numbers depend on, and `python -m tools.scoreboard` trains.
+`models` says how each one is built, `measure` what is asked of it, and `python -m tools.scoreboard` trains.
 """
 
 import json

@@ -12,9 +12,8 @@ import numpy as np
 from minigen.foundations.toys import TOYS
 from tools.normalise import QUIET
 from tools.scoreboard import BATCH, POINTS, RESULTS, SEEDS, STEPS
-from tools.scoreboard.measure import row
+from tools.scoreboard.measure import row, trial
 from tools.scoreboard.models import NAMES, recipe
-from tools.scoreboard.sources import sources_hash
 
 
 def main(arguments=None):
@@ -32,7 +31,7 @@ def main(arguments=None):
                 print(f"{name:10} {result['toy']:20} seed {result['seed']}  KL {result['kl']:.4f}", flush=True)
         report = {
             "model": name,
-            "sources": sources_hash(name),
+            "trial": trial(name),
             "conditions": {
                 "steps": STEPS,
                 "batch": BATCH,
