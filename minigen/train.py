@@ -312,13 +312,18 @@ def _narrow(rng, dtype):
 
     class Narrow(numpy.random.Generator):
         def __getattribute__(self, name):
-            method = super().__getattribute__(name)
+            method = getattr(rng, name)  # of the wide one: what it calls inside, as `choice` does `random`, stays wide
             if name.startswith("_") or not callable(method):
                 return method
 
             def draw(*args, **keywords):
                 drawn = method(*args, **keywords)
-                return drawn.astype(dtype) if getattr(drawn, "dtype", None) == numpy.float64 else drawn
+                if name == "spawn":
+                    return [_narrow(child, dtype) for child in drawn]
+                if getattr(drawn, "dtype", None) != numpy.float64:
+                    return drawn
+                narrow = drawn.astype(dtype)  # rounds to the nearest, which may be 1, and `random` stays below
+                return numpy.minimum(narrow, 1 - numpy.finfo(dtype).epsneg) if name == "random" else narrow
 
             return draw
 

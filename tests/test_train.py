@@ -369,6 +369,24 @@ def test_data_and_noise_come_in_the_dtype_of_the_parameters(dtype):
     assert all(type(value) is float for key in ("loss", "gradient_norm", "validation") for value in history[key])
 
 
+def test_float32_draws_of_numbers_next_to_1_stay_in_range():
+    class NextToOne(np.random.Generator):
+        def random(self, *args, **keywords):
+            return super().random(*args, **keywords) * 0 + (1 - 1e-12)  # float32's nearest number is 1
+
+    seen = {}
+
+    def draws(rng, n):
+        seen.update(random=rng.random(n), choice=rng.choice(3, size=n, p=[0.2, 0.3, 0.5]))
+        return regression(n, np.float32)
+
+    rng = NextToOne(np.random.PCG64(0))
+    fit(squared_error, start(np.float32), draws, rng=rng, steps=1, batch_size=8)
+    assert seen["random"].dtype == np.float32
+    assert (seen["random"] < 1).all()
+    assert (seen["choice"] == 2).all()
+
+
 def test_float32_training_stays_near_float64():
     (narrow, _), (wide, _) = (
         run(params=start(dtype), loss=noisy, optimizer=SGD(0.05)) for dtype in (np.float32, np.float64)
