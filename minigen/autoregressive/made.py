@@ -118,8 +118,9 @@ class MADE(Net):
     feature's numbers are constants: the last biases.
 
     `order` is a permutation of 0, …, D − 1, by default that one. Parameters are those of `MaskedMLP` and have the same
-    shapes for every order, so that one set of them can be trained under several orders, each a MADE of its own. They
-    start at y = 0, unless `output_scale` is positive. Any D >= 1; `hidden`, `activation` and `fused` as for `MLP`.
+    shapes for every order, so that one set of them can be trained under several orders, each a MADE of its own; `init`
+    sets to 0 what its own order's masks cut. They start at y = 0, unless `output_scale` is positive. Any D >= 1;
+    `hidden`, `activation` and `fused` as for `MLP`.
     Cost O(number of weights) a point, for all D conditionals together.
     Raises ValueError as `degrees` and `MaskedMLP` do, or for x and context of another shape.
 

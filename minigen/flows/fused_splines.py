@@ -102,11 +102,16 @@ def _apply(points, raw, bins, bound, inverse):
     bend = d0 + d1
     bend -= 2 * s
     if inverse:
-        rise = inside - bottom
-        half = height * d0 - rise * bend
-        a = height * (s - d0) + rise * bend
-        rise *= s
-        t = 2 * rise / (half + numpy.sqrt(half * half + 4 * a * rise))
+        y = inside - bottom
+        y /= height
+        tilt = d0 * (1 - y) - d1 * y
+        y *= 2 * s
+        rest = 2 * s - y
+        root = numpy.sqrt(tilt * tilt + y * rest)
+        falls, t, after = tilt < 0, y, root + tilt
+        numpy.copyto(t, root - tilt, where=falls)
+        numpy.copyto(after, rest, where=falls)
+        t /= t + after
     else:
         t = inside - left
         t /= width

@@ -184,7 +184,7 @@ class Invertible1x1LU(Bijection):
     (C,). Cost: O(C²) a position, O(C) for the log-determinant, and O(C³) once a batch for the product of the factors.
     So what is gained is a W that stays invertible, and no time: measured from 4 to 512 channels, a gradient runs at 0.7
     to 1.0 of `Invertible1x1`'s speed, though the log-determinant alone is 10 times cheaper at 48 channels, and more
-    than 1,000 times at 512.
+    than 1,000 times at 512. (Factors applied in turn, with no product, gain where positions are fewer than channels.)
     Raises SingularMatrixError if `start` is singular; ValueError if it is no finite square matrix, or if the shapes do
     not fit the batch.
 

@@ -25,8 +25,9 @@ def rational_quadratic_spline(x, raw, bound, inverse=False):
 
     - Forward: `z = bₖ + h·(s t² + dₖ t(1 − t))/(s + (dₖ + dₖ₊₁ − 2s)·t(1 − t))`.
     - Log-slope: `log dz/dx = log(s²·(dₖ₊₁ t² + 2s t(1 − t) + dₖ(1 − t)²)) − 2 log(s + (dₖ + dₖ₊₁ − 2s)·t(1 − t))`.
-    - Inverse: `x = aₖ + w·t`, where t in [0, 1] solves `A t² + B t = C`, the first formula multiplied out (C is
-      s·(z − bₖ)), in the form `t = 2C/(B + √(B² + 4AC))`, where nothing cancels.
+    - Inverse: `x = aₖ + w·t`, where t in [0, 1] solves the first formula, a quadratic equation. With
+      `y = (z − bₖ)/h`, `Δ = dₖ(1 − y) − dₖ₊₁ y` and `r = √(Δ² + 4s² y(1 − y))`, the root is
+      `t/(1 − t) = 2sy/(r + Δ) = (r − Δ)/(2s(1 − y))`: the first for Δ >= 0, the second for Δ < 0, and nothing cancels.
     - Inverse's log-slope: the negative of the log-slope at that t.
 
     Both go through the knots with the given slopes, so that the map is smooth (C¹) and strictly rising.
@@ -70,9 +71,12 @@ def rational_quadratic_spline(x, raw, bound, inverse=False):
     s = h / w
     bend = d0 + d1 - 2 * s
     if inverse:
-        rise = inside - b
-        A, B, C = h * (s - d0) + rise * bend, h * d0 - rise * bend, s * rise
-        t = 2 * C / (B + np.sqrt(B**2 + 4 * A * C))
+        y = (inside - b) / h
+        tilt = d0 * (1 - y) - d1 * y
+        root = np.sqrt(tilt**2 + 4 * s**2 * y * (1 - y))
+        before = np.where(tilt < 0, root - tilt, 2 * s * y)  # t : 1 − t = before : after
+        after = np.where(tilt < 0, 2 * s * (1 - y), root + tilt)
+        t = before / (before + after)
     else:
         t = (inside - a) / w
     den = s + bend * t * (1 - t)

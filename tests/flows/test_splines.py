@@ -95,6 +95,17 @@ def test_at_the_bounds_and_at_the_knots():
     assert np.isnan(rational_quadratic_spline(np.array([np.nan, 0.0]), raw, 3.0)[0]).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("slope", [1e2, 1e4, 1e6])
+def test_the_inverse_loses_no_digits_at_either_end_of_a_steep_bin(slope):
+    raw = np.array([0, 0, 0, 0, slope])  # two equal bins that meet steeply: one is the other, mirrored
+    z = np.random.default_rng(0).uniform(0, 1, 1000)
+    (above, log_above), (below, log_below) = (
+        rational_quadratic_spline(sign * z, np.tile(raw, (len(z), 1)), 1.0, inverse=True) for sign in (1, -1)
+    )
+    np.testing.assert_allclose(above, -below, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(log_above, log_below, rtol=0, atol=1e-14 * slope)
+
+
 @pytest.mark.parametrize("scale", [30.0, 1e3])
 def test_extreme_raw_numbers_leave_every_bin_its_least_size(scale):
     params, x = raw_numbers(8, 3, scale=scale), 2 * np.random.default_rng(1).normal(size=(20, 3))

@@ -151,8 +151,8 @@ EXHIBITS = [
         changed(
             "RootThatDividesByZero",
             "The quadratic equation is solved by the school formula, which divides by A.",
-            "t = 2 * C / (B + np.sqrt(B**2 + 4 * A * C))",
-            "t = (np.sqrt(B**2 + 4 * A * C) - B) / (2 * A)",
+            "t = before / (before + after)",
+            "t = (root - tilt - 2 * s * y) / (2 * (s - 2 * s * y - tilt))",
         ),
         "the formula of the school book",
         "NaN where a bin is straight, hence everywhere at the start",
