@@ -1,4 +1,4 @@
-"""The command line: `python -m course verify | view | leaks`."""
+"""The command line: `python -m course release | verify | view | leaks`."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ import nbformat
 from course import exercise_notebooks
 from course.leaks import scan
 from course.markup import MarkupError
+from course.release import release
 from course.verify import report, verify
 from course.views import VIEWS
 
@@ -17,6 +18,10 @@ def main(arguments=None):
     """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m course", description="The book's exercises as a course.")
     commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("release", help="write the notebooks that students get, and a zip of them")
+    command.add_argument("chapters", nargs="+", metavar="CHAPTER", help="a chapter's name, such as determinants")
+    command.add_argument("-o", "--output", required=True, metavar="DIR")
+    command.set_defaults(run=_release)
     command = commands.add_parser("verify", help="prove that the tests accept the solutions and nothing else")
     command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of the book")
     command.set_defaults(run=_verify)
@@ -34,6 +39,11 @@ def main(arguments=None):
     except (MarkupError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _release(options):
+    print(*release(options.chapters, options.output), sep="\n")
+    return 0
 
 
 def _verify(options):

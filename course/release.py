@@ -1,0 +1,36 @@
+"""What is handed out: a student notebook for each chapter, and one zip of them for a learning platform."""
+
+import zipfile
+from pathlib import Path
+
+import nbformat
+
+from course import exercise_notebooks
+from course.markup import MarkupError
+from course.views import student
+
+
+def find(chapter):
+    """Return the path of a chapter's exercises, given its name or a path."""
+    if Path(chapter).suffix == ".ipynb":
+        return Path(chapter)
+    paths = {path.stem: path for path in exercise_notebooks()}
+    if chapter not in paths:
+        raise MarkupError(f"there are no exercises for {chapter!r}; there are some for: {', '.join(sorted(paths))}")
+    return paths[chapter]
+
+
+def release(chapters, folder):
+    """Write the student notebooks of `chapters` and `assignments.zip` into `folder`; return the paths."""
+    sources = [find(chapter) for chapter in chapters]
+    views = {path.name: nbformat.writes(student(nbformat.read(path, as_version=4))) + "\n" for path in sources}
+    if len(views) < len(sources):
+        raise MarkupError(f"each chapter once, please: got {', '.join(map(str, chapters))}")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / "assignments.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in views.items():
+            (folder / name).write_text(text, encoding="utf-8")
+            # a fixed date: the same chapters make the same bytes
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
+    return [*(folder / name for name in views), folder / "assignments.zip"]
