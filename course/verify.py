@@ -1,26 +1,24 @@
 """Prove that the tests of every code exercise grade rightly.
 
 For each exercise: the solution passes all tests, the stub fails the visible ones, every wrong answer is rejected
-and none of the forbidden short-cuts is used by the solution. Every variant runs in a process of its own.
+and none of the forbidden short-cuts is used by the solution. Every variant runs in a process of its own, and its tests
+outside of it, as in grading.
 """
 
-import json
 import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
+from course.judge import attempt, judge, makes_objects
 from course.markup import cut_region, drop_markers, exercises, problems, role
 from course.names import borrowed, defined, forbidden, imported
+from course.sandbox import Worker
 from course.views import student
 
 TIMEOUT = 30  # seconds a variant may take, imports included
-WORKER = Path(__file__).with_name("worker.py")
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class Variant:
     name: str
     answer: str
     prelude: list
+    names: set
+    objects: bool
     visible: str
     full: str
     forbid: list
@@ -62,29 +62,26 @@ def verify(paths):
                 continue
             rows += [Row(path.stem, exercise.answer.id, "tests", False, text) for text in _foreign(nb, exercise)]
             variants += _variants(path.stem, nb, exercise)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
         return [*rows, *pool.map(_try, variants)]
 
 
 def run(variant):
-    """Return the outcomes of the visible and of all tests for one variant, as worker.py tells them."""
-    job = {"prelude": variant.prelude, "answer": variant.answer, "tests": [variant.visible, variant.full]}
-    command = [sys.executable, "-I", str(WORKER)]
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(job).encode(),
-            capture_output=True,
-            timeout=TIMEOUT,
-            env=os.environ | ONE_THREAD,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return [{"where": "test", "error": "Timeout", "message": f"no end after {TIMEOUT} s"}] * 2
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        return [{"where": "test", "error": "Died", "message": f"the process ended with code {done.returncode}"}] * 2
+    """Return where the variant fails ("prelude", "answer", "visible" or "hidden tests") and how, or None twice."""
+    with Worker(sandboxed=False) as worker:
+
+        def cell(text):
+            return attempt(worker, TIMEOUT, lambda: worker.run(text))
+
+        def test(text):
+            return judge(worker, variant.prelude, variant.names, text, TIMEOUT, variant.objects)
+
+        steps = [("prelude", cell, text) for text in variant.prelude]
+        steps += [("answer", cell, variant.answer), ("visible tests", test, variant.visible)]
+        for where, do, text in [*steps, ("hidden tests", test, variant.full)]:
+            if failure := do(text):
+                return where, failure
+    return None, None
 
 
 def report(rows):
@@ -118,11 +115,12 @@ def _variants(notebook, nb, exercise):
     stub = next(cell.source for cell in student(nb).cells if cell.id == exercise.answer.id)
     answers = {"solution": drop_markers(exercise.answer.source), "stub": stub}
     answers |= {f"wrong {number}": cell.source for number, cell in enumerate(exercise.having("wrong"), start=1)}
+    names, objects = defined(stub), makes_objects(stub)
     full = exercise.test.source
     visible = cut_region(full, "HIDDEN TESTS")
     forbid = exercise.answer.metadata.get("course", {}).get("forbid", [])
     for name, answer in answers.items():
-        yield Variant(notebook, exercise.answer.id, name, answer, prelude, visible, full, forbid)
+        yield Variant(notebook, exercise.answer.id, name, answer, prelude, names, objects, visible, full, forbid)
 
 
 def _try(variant):
@@ -138,14 +136,13 @@ def _judge(variant):
         return False, f"is not Python: {error}"
     if shortcuts:
         return variant.name.startswith("wrong"), f"rejected: forbidden {', '.join(shortcuts)}"
-    visible, full = run(variant)
-    failure = visible or full
+    where, failure = run(variant)
     if failure is None:
         return variant.name == "solution", "passes all tests"
-    told = f"{failure['error']}: {failure['message']}"
-    if failure["where"] == "prelude":
-        return False, f"the cells before the answer fail: {told}"
-    if variant.name.startswith("wrong") and (failure["where"] == "answer" or failure["error"] == "NameError"):
-        return False, f"is broken rather than wrong: {told}"
-    caught = f"rejected by {'visible' if visible else 'hidden'} tests: {told}"
-    return (variant.name == "stub" and visible is not None) or variant.name.startswith("wrong"), caught
+    if where == "prelude":
+        return False, f"the cells before the answer fail: {failure}"
+    wrong = variant.name.startswith("wrong")
+    if wrong and (where == "answer" or failure.error == "NameError"):
+        return False, f"is broken rather than wrong: {failure}"
+    shown = "hidden tests" if where == "hidden tests" else "visible tests"
+    return wrong or (variant.name == "stub" and shown == "visible tests"), f"rejected by {shown}: {failure}"

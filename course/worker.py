@@ -1,33 +1,44 @@
-"""Run one answer against its tests in this fresh process: a job as JSON comes in, the outcomes as JSON go out.
-
-The job is {"prelude": [text, ...], "answer": text, "tests": [text, ...]}. Each test starts from an empty namespace;
-its outcome is None where it passes, else {"where": "prelude" | "answer" | "test", "error": type, "message": text}.
-"""
+"""The process in which an answer lives: it runs the cells that it is sent, lends their names, and knows no test."""
 
 import json
 import os
 import sys
+import types
+
+from course.wire import Link
 
 
-def outcome(job, test):
-    """Run prelude, answer and one test in order and tell the first failure."""
-    namespace = {"__name__": "__main__"}
-    steps = [*(("prelude", text) for text in job["prelude"]), ("answer", job["answer"]), ("test", test)]
-    for where, text in steps:
-        try:
-            exec(compile(text, f"<{where}>", "exec"), namespace)
-        except BaseException as error:  # SystemExit and KeyboardInterrupt of an answer are failures, too
-            return {"where": where, "error": type(error).__name__, "message": str(error)}
-    return None
+def bound(limits):
+    """Bind this process and its children: limits of resources, and a user id if it is root's."""
+    if limits:
+        import resource  # not on Windows, where there are no limits
+
+        for name, value in limits["resources"].items():
+            resource.setrlimit(getattr(resource, name), (value, value))
+        if limits["user"] is not None:
+            os.setgroups([])
+            os.setgid(limits["user"])
+            os.setuid(limits["user"])
 
 
 def main():
-    """Answer one job on the pipe that was standard output; what an answer prints goes to standard error."""
-    reply = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    job = json.load(sys.stdin)
-    json.dump([outcome(job, test) for test in job["tests"]], reply)
-    reply.close()
+    """Serve the pipe that was standard input and output; what an answer prints goes nowhere."""
+    reader, writer = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    bound(json.loads(reader.readline()))
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(null, descriptor)
+    namespace = types.ModuleType("__main__")
+    sys.modules["__main__"] = namespace
+
+    def run(text):
+        exec(compile(text, "<cell>", "exec"), vars(namespace))
+
+    def take(names):
+        return {name: vars(namespace)[name] for name in names if name in vars(namespace)}
+
+    link = Link(reader, writer, {0: run, 1: take, 2: lambda: link.forget()}, wary=False)
+    link.serve()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""Run tests here on an answer that lives in another process."""
+
+import ast
+import builtins
+from dataclasses import dataclass
+
+from course.wire import Broken
+
+BUILTIN = {name for name, kind in vars(builtins).items() if isinstance(kind, type)} | {"LinAlgError"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a test or a cell failed. `fatal`: the process is gone; `of_answer`: the text is the answer's own."""
+
+    error: str
+    message: str
+    fatal: bool = False
+    of_answer: bool = False
+
+    def __str__(self):
+        return f"{self.error}: {self.message}"
+
+    @property
+    def hint(self):
+        """What may be told where the test is hidden: its own messages, and nothing that the answer could have written.
+
+        An answer sees what hidden tests call it with, and it could hand that on in the text of an exception.
+        """
+        if self.error == "AssertionError" and not self.of_answer:
+            return self.message or "a hidden test fails"
+        if self.fatal:
+            return self.message
+        return f"a hidden test ends with {self.error if self.error in BUILTIN else 'an exception'}"
+
+
+def attempt(worker, seconds, action):
+    """Do something with the worker; return how it failed, or None."""
+    try:
+        with worker.within(seconds):
+            action()
+    except Broken as error:
+        message = str(error)
+        return Failure("Timeout" if message.startswith("no end") else "Died", message, fatal=True)
+    except Exception as error:
+        return Failure(type(error).__name__, str(error), of_answer=getattr(error, "of_answer", False))
+    return None
+
+
+def judge(worker, opening, names, test, seconds, objects):
+    """Run a test cell on those names of the answer; return how it failed, or None where it passes.
+
+    `opening` holds the source notebook's own cells before the answer, `objects` says whether an answer may return
+    instances of its classes.
+    """
+
+    def action():
+        namespace = {"__name__": "__test__"}
+        for text in opening:
+            exec(compile(text, "<opening>", "exec"), namespace)
+        worker.forget()
+        worker.link.objects = objects
+        namespace |= worker.take(sorted(names))
+        exec(compile(test, "<test>", "exec"), namespace)
+
+    return attempt(worker, seconds, action)
+
+
+def makes_objects(source):
+    """Say whether an answer defines a class, so that its instances may go over the line."""
+    return any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(source)))
