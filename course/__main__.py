@@ -1,15 +1,20 @@
-"""The command line: `python -m course release | verify | view | leaks`."""
+"""The command line: `python -m course release | grade | check | verify | view | leaks`."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 import nbformat
 
 from course import exercise_notebooks
+from course.gradebook import FormError, fill_canvas, fill_moodle, write_csv, write_gradescope, write_pages
+from course.grading import GradingError, grade, load, visible_marks
 from course.leaks import scan
 from course.markup import MarkupError
-from course.release import release
+from course.release import find, release
+from course.sandbox import CURE, SandboxError
+from course.submissions import IntakeError, collect
 from course.verify import report, verify
 from course.views import VIEWS
 
@@ -22,6 +27,20 @@ def main(arguments=None):
     command.add_argument("chapters", nargs="+", metavar="CHAPTER", help="a chapter's name, such as determinants")
     command.add_argument("-o", "--output", required=True, metavar="DIR")
     command.set_defaults(run=_release)
+    command = commands.add_parser("grade", help="grade what was handed in")
+    command.add_argument("chapter", metavar="CHAPTER")
+    command.add_argument("submissions", metavar="SUBMISSIONS", help="a folder, or a zip of Canvas or Moodle")
+    command.add_argument("-o", "--output", required=True, metavar="CSV", help="feedback goes into a folder beside it")
+    command.add_argument("--overlay", metavar="DIR", help="your own notebooks of test cells, kept out of sight")
+    command.add_argument("--canvas", nargs=2, metavar=("EXPORT", "COLUMN"), help="also fill an exported gradebook")
+    command.add_argument("--moodle", metavar="WORKSHEET", help="also fill an exported grading worksheet")
+    command.add_argument("--gradescope", metavar="JSON", help="also write results.json, of one submission")
+    command.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time; default: one a core")
+    command.add_argument("--unsafe", action="store_true", help="no sandbox: answers can do all that you can")
+    command.set_defaults(run=_grade)
+    command = commands.add_parser("check", help="run the visible tests on your own notebook")
+    command.add_argument("notebook", metavar="NOTEBOOK")
+    command.set_defaults(run=_check)
     command = commands.add_parser("verify", help="prove that the tests accept the solutions and nothing else")
     command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of the book")
     command.set_defaults(run=_verify)
@@ -36,7 +55,10 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except (MarkupError, OSError) as error:
+    except SandboxError as error:
+        print(CURE.format(reason=error), file=sys.stderr)
+        return 2
+    except (MarkupError, GradingError, IntakeError, FormError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -44,6 +66,43 @@ def main(arguments=None):
 def _release(options):
     print(*release(options.chapters, options.output), sep="\n")
     return 0
+
+
+def _grade(options):
+    seed = os.environ.get("COURSE_SEED")
+    if seed is not None and not seed.isdecimal():
+        raise GradingError(f"COURSE_SEED: expected a whole number, got {seed!r}")
+    source = find(options.chapter)
+    tasks, solution = load(source, options.overlay, seed and int(seed))
+    submissions = collect(options.submissions)
+    if options.unsafe:
+        print("--unsafe: answers can read your files and the tests, use the network, and forge grades", file=sys.stderr)
+    results = grade(tasks, solution, submissions, not options.unsafe, options.jobs)
+    output = Path(options.output)
+    write_csv(output, tasks, results)
+    write_pages(output.with_name(f"{output.stem}-feedback"), f"Exercises: {source.stem}", tasks, results)
+    left = []
+    if options.canvas:
+        left += fill_canvas(*options.canvas, results, output.with_name(f"{output.stem}-canvas.csv"))
+    if options.moodle:
+        left += fill_moodle(options.moodle, tasks, results, output.with_name(f"{output.stem}-moodle.csv"))
+    if options.gradescope:
+        if len(results) != 1:
+            raise FormError(f"--gradescope takes one submission, got {len(results)}")
+        write_gradescope(options.gradescope, tasks, results[0])
+    for student in left:
+        print(f"not in the learning platform's list: {student}", file=sys.stderr)
+    for status in sorted({result.status for result in results}):
+        print(f"{status}: {sum(result.status == status for result in results)}")
+    print(output)
+    return int(any(result.status == "infrastructure" for result in results))
+
+
+def _check(options):
+    marks = visible_marks(options.notebook)
+    for task, mark in marks:
+        print(f"{task.title}: {mark.message.replace('all tests', 'the visible tests')}")
+    return int(any(mark.points == 0 for _, mark in marks))
 
 
 def _verify(options):

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import warnings
 from dataclasses import dataclass
 
 from course.wire import Broken
@@ -22,16 +23,21 @@ class Failure:
         return f"{self.error}: {self.message}"
 
     @property
+    def told(self):
+        """What may be told where the test is visible."""
+        return self.message if self.fatal or self.error == "AssertionError" else str(self)
+
+    @property
     def hint(self):
         """What may be told where the test is hidden: its own messages, and nothing that the answer could have written.
 
         An answer sees what hidden tests call it with, and it could hand that on in the text of an exception.
         """
         if self.error == "AssertionError" and not self.of_answer:
-            return self.message or "a hidden test fails"
+            return self.message
         if self.fatal:
             return self.message
-        return f"a hidden test ends with {self.error if self.error in BUILTIN else 'an exception'}"
+        return f"ends with {self.error if self.error in BUILTIN else 'an exception'}"
 
 
 def attempt(worker, seconds, action):
@@ -56,12 +62,14 @@ def judge(worker, opening, names, test, seconds, objects):
 
     def action():
         namespace = {"__name__": "__test__"}
-        for text in opening:
-            exec(compile(text, "<opening>", "exec"), namespace)
-        worker.forget()
-        worker.link.objects = objects
-        namespace |= worker.take(sorted(names))
-        exec(compile(test, "<test>", "exec"), namespace)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for text in opening:
+                exec(compile(text, "<opening>", "exec"), namespace)
+            worker.forget()
+            worker.link.objects = objects
+            namespace |= worker.take(sorted(names))
+            exec(compile(test, "<test>", "exec"), namespace)
 
     return attempt(worker, seconds, action)
 

@@ -74,6 +74,26 @@ def forbidden(source, forbid, imports):
     return [f"line {line}: {text}" for line, text in sorted(uses)]
 
 
+def reseeded(source, seed):
+    r"""Return a test cell's tree in which the generators of the hidden tests start from their seed and `seed`.
+
+    >>> text = "### BEGIN HIDDEN TESTS\nrng = default_rng(3)\n### END HIDDEN TESTS\nsame = default_rng(0)"
+    >>> print(ast.unparse(reseeded(text, 7)))
+    rng = default_rng([7, 3])
+    same = default_rng(0)
+    """
+    tree, hidden, inside = ast.parse(source), set(), False
+    for number, line in enumerate(source.split("\n"), start=1):
+        inside = inside and "END HIDDEN TESTS" not in line or "BEGIN HIDDEN TESTS" in line
+        hidden |= {number} if inside else set()
+    for node in ast.walk(tree):
+        named = isinstance(node, ast.Call) and (_dotted(node.func) or "").endswith("default_rng")
+        if seed is not None and named and node.lineno in hidden:
+            entropy = ast.List([ast.Constant(seed), *node.args], ast.Load())
+            node.args = [ast.copy_location(entropy, node)]
+    return ast.fix_missing_locations(tree)
+
+
 def _in_order(tree):
     return sorted((node for node in ast.walk(tree) if hasattr(node, "lineno")), key=lambda node: node.lineno)
 

@@ -204,6 +204,8 @@ class Link:
             array = np.asarray(value)
             if array.dtype.kind not in KINDS:
                 raise TypeError(f"got an array of type {array.dtype}, expected one of numbers")
+            if array.nbytes > LONGEST // 2:
+                raise ValueError(f"got an array of {array.nbytes / 1e6:.0f} MB, expected at most {LONGEST / 2e6:.0f}")
             data = base64.b64encode(array.tobytes()).decode()
             if isinstance(value, np.generic):
                 return ["scalar", array.dtype.str, [], data]

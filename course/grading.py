@@ -1,0 +1,338 @@
+"""Grade a notebook: its cells run in a worker, the source's tests outside of it, an exercise at a time."""
+
+import ast
+import contextlib
+import os
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import nbformat
+from tqdm import tqdm
+
+from course.judge import Failure, attempt, judge, makes_objects
+from course.markup import MarkupError, check, cut_region, drop_markers, exercises, name, role
+from course.names import borrowed, defined, forbidden, reseeded
+from course.release import find
+from course.sandbox import SandboxError, Worker
+from course.views import student
+
+CELL, WHOLE = 30, 300  # seconds for a cell or a test, and for a notebook
+MEMORY = 2**32  # bytes of a process that grades
+
+
+@dataclass(frozen=True)
+class Task:
+    """An exercise as it is graded; `names` is empty where a person does it."""
+
+    key: str
+    title: str
+    points: float
+    names: frozenset = frozenset()
+    objects: bool = False
+    opening: tuple = ()
+    visible: str = ""
+    full: object = None
+    forbid: tuple = ()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What an exercise is worth: `points` is None where a person grades it or nobody could."""
+
+    points: float | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A graded submission; `status` is ok, not submitted, unreadable or infrastructure."""
+
+    student: str
+    lms_id: str
+    file: str
+    status: str
+    note: str = ""
+    marks: dict = field(default_factory=dict)
+
+    @property
+    def score(self):
+        """The sum of the points, or None where nothing was graded."""
+        points = [mark.points for mark in self.marks.values() if mark.points is not None]
+        return sum(points) if points else None
+
+
+class GradingError(RuntimeError):
+    """Nothing can be graded, for a reason that is no student's."""
+
+
+def load(path, overlay=None, seed=None):
+    """Return the tasks of an exercise notebook and the code cells of its solution.
+
+    `overlay` is a folder whose notebook of the same name holds private test cells; each replaces the cell of its id.
+    `seed` goes into the seeds of the generators of the hidden tests.
+    """
+    nb = nbformat.read(path, as_version=4)
+    check(nb)
+    if overlay is not None:
+        _lay_over(nb, Path(overlay) / Path(path).name)
+    return [_task(nb, exercise, seed) for exercise in exercises(nb)], [
+        drop_markers(cell.source) for cell in nb.cells if cell.cell_type == "code" and role(cell) != "test"
+    ]
+
+
+def _lay_over(nb, path):
+    tests = {cell.id: cell for cell in nb.cells if role(cell) == "test"}
+    private = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code" and role(cell)]
+    for cell in private:
+        if cell.id not in tests:
+            raise MarkupError(f"{path}: cell {cell.id} replaces no test; the tests are {', '.join(sorted(tests))}")
+        tests[cell.id].source, tests[cell.id].metadata = cell.source, cell.metadata
+    if not private:
+        raise MarkupError(f"{path}: holds no test cell")
+    check(nb)
+
+
+def _task(nb, exercise, seed):
+    answer, title = exercise.answer, f"Exercise {exercise.number}"
+    if exercise.test is None:
+        return Task(answer.id, title, answer.metadata["nbgrader"]["points"])
+    stub = next(cell.source for cell in student(nb).cells if cell.id == answer.id)
+    first = nb.cells.index(exercises(nb)[0].cells[0])
+    before = [*nb.cells[:first], *exercise.cells[: exercise.cells.index(answer)]]
+    return Task(
+        answer.id,
+        title,
+        exercise.test.metadata["nbgrader"]["points"],
+        frozenset(defined(stub)),
+        makes_objects(stub),
+        tuple(cell.source for cell in before if cell.cell_type == "code" and role(cell) is None),
+        cut_region(exercise.test.source, "HIDDEN TESTS"),
+        reseeded(exercise.test.source, seed),
+        tuple(answer.metadata.get("course", {}).get("forbid", [])),
+    )
+
+
+def grade(tasks, solution, submissions, sandboxed=True, jobs=None):
+    """Return the results in the order of the submissions.
+
+    The solution is graded first: unless it gets all points, nothing else is, whatever the reason.
+    """
+    best = grade_one(tasks, sandboxed, solution)
+    for task in tasks:
+        mark = best[task.key]
+        if mark.points != (task.points if task.names else None):
+            raise GradingError(f"nothing was graded: the book's own solution of {task.key} gets 0: {mark.message}")
+    work = partial(_graded, tasks, sandboxed)
+    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=_bound if sandboxed else None) as pool:
+        futures = [pool.submit(work, submission) for submission in submissions]
+        return [
+            _outcome(submission, future)
+            for submission, future in zip(submissions, tqdm(futures, unit="notebook"), strict=True)
+        ]
+
+
+def _bound():
+    """Bind a grading process, too, since an answer's numbers reach the tests."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+def _outcome(submission, future):
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        reason = "a grading process was killed"
+        return Result(submission.student, submission.lms_id, submission.file, "infrastructure", reason)
+
+
+def _graded(tasks, sandboxed, submission):
+    result = Result(submission.student, submission.lms_id, submission.file, "ok", submission.note)
+    if submission.text is None:
+        return replace(result, status="unreadable" if submission.file else "not submitted")
+    try:
+        cells = code_cells(submission.text)
+    except Exception as error:  # whatever nbformat makes of the text
+        reason = f"not a notebook: {type(error).__name__}"
+        return replace(result, status="unreadable", note=f"{submission.note}; {reason}".removeprefix("; "))
+    try:
+        return replace(result, marks=grade_one(tasks, sandboxed, cells))
+    except SandboxError as error:
+        return replace(result, status="infrastructure", note=str(error))
+
+
+def visible_marks(path):
+    """Return (task, mark) for each exercise of a student's own notebook, by the visible tests, without a sandbox."""
+    text = Path(path).read_text(encoding="utf-8")
+    chapter = name(nbformat.reads(text, as_version=4)).removeprefix("ex-")
+    tasks = [replace(task, full="") for task in load(find(chapter))[0]]
+    marks = grade_one(tasks, False, code_cells(text))
+    return [(task, marks[task.key]) for task in tasks]
+
+
+def code_cells(text):
+    """Return the texts of a notebook's code cells, without those that a grader marked as tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nb = nbformat.reads(text, as_version=4)
+    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    graded = [bool(cell.get("metadata", {}).get("nbgrader", {}).get("grade")) for cell in cells]
+    return [plain(cell.source) for cell, is_test in zip(cells, graded, strict=True) if not is_test]
+
+
+def plain(source):
+    r"""Return a cell's text as Python: lines of IPython, which begin with % or !, are dropped from what is none.
+
+    >>> plain("%matplotlib inline\nx = 1")
+    'x = 1'
+    """
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "\n".join(line for line in source.split("\n") if not line.lstrip().startswith(("%", "!")))
+    return source
+
+
+def grade_one(tasks, sandboxed, cells):
+    """Return the marks of a notebook's code cells, by exercise.
+
+    The last cell that defines the names of an exercise is its answer, as in a run from top to bottom. The tests run
+    when that cell has run, and once more at the end if a name was missing, since a helper may stand below. A cell that
+    ends its process is left out, and what stood above it runs again.
+    """
+    return _Grading(tasks, sandboxed, cells).marks()
+
+
+class _LateError(Exception):
+    """The notebook has used up its time."""
+
+
+class _Grading:
+    def __init__(self, tasks, sandboxed, cells):
+        self.tasks, self.sandboxed = tasks, sandboxed
+        visible = {task.visible.strip() for task in tasks}
+        self.cells = [text for text in cells if text.strip() not in visible]
+        self.defines = [_defined(text) for text in self.cells]
+        self.failures = {}  # by number of cell
+        self.found = {}  # by key of task
+        self.deadline = time.monotonic() + WHOLE
+        self.worker = None
+
+    def marks(self):
+        owners = {task.key: self._owner(task) for task in self.tasks if task.names}
+        try:
+            self._start(0)
+            for number in range(len(self.cells)):
+                self._run(number)
+                for task in self.tasks:
+                    if owners.get(task.key) == number:
+                        self._test(task, number)
+            for task in self.tasks:
+                _, failure = self.found.get(task.key, (None, None))
+                if failure and failure.error == "NameError":
+                    self._test(task, len(self.cells) - 1)
+        except _LateError:
+            pass
+        finally:
+            if self.worker:
+                self.worker.close()
+        return {task.key: self._mark(task, owners.get(task.key)) for task in self.tasks}
+
+    def _owner(self, task):
+        whole = [number for number, names in enumerate(self.defines) if task.names <= names]
+        part = [number for number, names in enumerate(self.defines) if task.names & names]
+        return next(iter([*whole[-1:], *part[-1:]]), None)
+
+    def _start(self, end):
+        """Start a worker and run the cells up to `end`."""
+        if self.worker:
+            self.worker.close()
+        self.worker = Worker(self.sandboxed)
+        for number in range(end):
+            self._run(number)
+
+    def _run(self, number):
+        if number in self.failures and self.failures[number].fatal:
+            return
+        text = self.cells[number]
+        failure = attempt(self.worker, self._seconds(), lambda: self.worker.run(text))
+        if failure:
+            self.failures[number] = failure
+        if failure and failure.fatal:
+            self._start(number)
+
+    def _seconds(self):
+        if time.monotonic() > self.deadline:
+            raise _LateError
+        return CELL
+
+    def _test(self, task, number):
+        if names := self._forbidden(task, number):
+            self.found[task.key] = "forbidden", Failure("Forbidden", ", ".join(names))
+            return
+        for where, test in (("visible", task.visible), ("hidden", task.full)):
+            failure = judge(self.worker, task.opening, task.names, test, self._seconds(), task.objects)
+            self.found[task.key] = where, failure
+            if failure:
+                if failure.fatal:
+                    self._start(number + 1)
+                return
+
+    def _forbidden(self, task, number):
+        """Return the forbidden names that the answer uses, itself or by way of what it takes from other cells."""
+        if not task.forbid:
+            return []
+        try:
+            text = _with_helpers(self.cells, self._owner(task))
+            lines = forbidden(text, task.forbid, "\n".join(task.opening))
+        except (SyntaxError, ValueError, RecursionError):
+            return []  # it does not run either
+        return sorted({line.partition(": ")[2] for line in lines})
+
+    def _mark(self, task, owner):
+        if not task.names:
+            return Mark(None, "graded by a person")
+        if owner is None:
+            return Mark(0, f"no cell defines {' and '.join(f'`{name}`' for name in sorted(task.names))}")
+        if task.key not in self.found:
+            return Mark(0, f"not graded: the notebook runs longer than {WHOLE} s")
+        where, failure = self.found[task.key]
+        if failure is None:
+            return Mark(task.points, "passes all tests")
+        if where == "forbidden":
+            return Mark(0, f"uses what this exercise forbids: {failure.message}")
+        if failure.error == "NotImplementedError":
+            return Mark(0, "not attempted")
+        if own := self.failures.get(owner):
+            return Mark(0, f"the cell of the answer stops: {own.told}")
+        if where == "hidden":
+            return Mark(0, f"a hidden test: {failure.hint}")
+        return Mark(0, f"a visible test: {failure.told}")
+
+
+def _defined(text):
+    try:
+        return defined(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+
+
+def _with_helpers(cells, owner):
+    """Return the answer's text after all statements of other cells that define what it uses, directly or not."""
+    statements = []
+    for number, text in enumerate(cells):
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError):
+            lines = [ast.unparse(node) for node in ast.parse(text).body if number != owner]
+            statements += [(line, _defined(line)) for line in lines]
+    used, wanted = [], borrowed(cells[owner])
+    while more := [item for item in statements if item[1] & wanted and item not in used]:
+        used += more
+        wanted |= set().union(*(borrowed(text) for text, _ in more))
+    if wanted - set().union(*(names for _, names in statements)):
+        used += [item for item in statements if item[0].endswith("import *")]
+    return "\n".join([*(text for text, _ in used), cells[owner]])

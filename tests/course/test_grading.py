@@ -1,0 +1,276 @@
+"""Everyone gets the score that they deserve, whatever their notebook does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from course import ROOT, grading
+from course.grading import GradingError, code_cells, grade, grade_one, load, plain
+from course.markup import MarkupError
+from course.sandbox import SandboxError, Worker
+from course.submissions import Submission
+from course.views import student
+from tests.course.conftest import cell_of, code_exercise, make_notebook
+from tests.course.submissions import (
+    ATTACKS,
+    BREAKOUTS,
+    CHEATS,
+    DETERMINANT,
+    FORBIDDEN,
+    IMPORTS,
+    PASSES,
+    RIGHT,
+    SHEAR,
+    SUBMISSIONS,
+    only_if,
+)
+
+try:
+    with Worker(sandboxed=True):
+        NO_SANDBOX = ""
+except SandboxError as error:
+    NO_SANDBOX = str(error)
+needs_sandbox = pytest.mark.skipif(bool(NO_SANDBOX), reason=f"no sandbox here: {NO_SANDBOX}")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(grading, "CELL", 3)
+
+
+@pytest.fixture
+def tasks(source):
+    return load(source)[0]
+
+
+def points(marks):
+    return marks["shear"].points, marks["determinant"].points
+
+
+@needs_sandbox
+class TestSandboxed:
+    @pytest.mark.parametrize(("cells", "expected", "message"), SUBMISSIONS.values(), ids=SUBMISSIONS)
+    def test_submissions(self, cells, expected, message, tasks):
+        marks = grade_one(tasks, True, [plain(cell) for cell in cells])
+        assert points(marks) == expected, marks
+        assert marks["shear"].message == message
+        assert (marks["areas"].points, marks["areas"].message) == (None, "graded by a person")
+
+    @pytest.mark.parametrize(("answer", "message"), ATTACKS.values(), ids=ATTACKS)
+    def test_attacks(self, answer, message, tasks):
+        marks = grade_one(tasks, True, [IMPORTS, DETERMINANT, answer])
+        assert points(marks) == (0, 2)
+        assert marks["shear"].message == message
+
+    @pytest.mark.parametrize(("cells", "expected"), CHEATS.values(), ids=CHEATS)
+    def test_cheats_win_inside_the_process_of_the_tests_and_not_here(self, cells, expected, tasks, source):
+        tests = [cell.source for cell in make_notebook().cells if cell.id.endswith("-test")]
+        inside = "\n".join([*cells, *tests, "print('full marks')"])
+        done = subprocess.run([sys.executable, "-c", inside], capture_output=True, text=True, check=False)
+        assert "full marks" in done.stdout, "the cheat cannot win at all"
+        assert points(grade_one(tasks, True, list(cells))) == expected
+
+    @pytest.mark.parametrize("attack", BREAKOUTS.values(), ids=BREAKOUTS)
+    def test_breakouts_win_without_a_sandbox_and_not_with_it(self, attack, tasks, tmp_path, monkeypatch):
+        monkeypatch.setenv("SECRET", "1")
+        abstract = f"\0course-test-{os.getpid()}"
+        with socket.socket() as listener, socket.socket(socket.AF_UNIX) as local:
+            listener.bind(("127.0.0.1", 0))
+            local.bind(abstract)
+            for door in (listener, local):
+                door.listen()
+                door.settimeout(0.2)
+            names = {"BOOK": str(ROOT), "PORT": listener.getsockname()[1], "ABSTRACT": abstract, "FOLDER": "/tmp"}
+
+            def cells(folder):
+                given = "\n".join(f"{name} = {value!r}" for name, value in {**names, "FOLDER": folder}.items())
+                return [given, *only_if(attack)]
+
+            assert points(grade_one(tasks, True, cells("/tmp"))) == (0, 2)
+            for door in (listener, local):
+                with pytest.raises(TimeoutError):
+                    door.accept()
+            assert points(grade_one(tasks, False, cells(str(tmp_path)))) == (2, 2), "the attack cannot win at all"
+
+    def test_no_process_is_left(self, tasks):
+        """One that leaves its session is gone with the sandbox, and stays without it."""
+        cells = ["import subprocess\nsubprocess.Popen(['sleep', '98765'], start_new_session=True)", *RIGHT]
+        assert points(grade_one(tasks, True, cells)) == (2, 2)
+        time.sleep(0.2)
+        assert sleepers() == []
+        grade_one(tasks, False, cells)
+        left = sleepers()
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert len(left) == 1
+
+    def test_a_whole_notebook_has_a_time_limit(self, tasks, monkeypatch):
+        monkeypatch.setattr(grading, "WHOLE", 1)
+        marks = grade_one(tasks, True, [IMPORTS, SHEAR, "import time\ntime.sleep(2)", DETERMINANT])
+        assert points(marks) == (2, 0)
+        assert marks["determinant"].message == "not graded: the notebook runs longer than 1 s"
+
+
+def sleepers():
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes() == b"sleep\x0098765\x00":
+                found.append(int(path.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.mark.parametrize("cells", FORBIDDEN.values(), ids=FORBIDDEN)
+def test_forbidden_shortcuts(cells, tasks):
+    marks = grade_one(tasks, False, [IMPORTS, SHEAR, *cells])
+    assert points(marks) == (2, 0)
+    assert marks["determinant"].message == "uses what this exercise forbids: np.linalg.det"
+
+
+def test_what_is_forbidden_here_may_be_used_elsewhere(tasks):
+    elsewhere = "def unused(A):\n    return np.linalg.det(A)"
+    assert points(grade_one(tasks, False, [*RIGHT, elsewhere])) == (2, 2)
+
+
+def hand_in(name, text):
+    return Submission(name, "", f"{name}.ipynb", text)
+
+
+class TestNotebooks:
+    """What students do to notebooks, and what programs do to them."""
+
+    def solved(self):
+        nb = student(make_notebook())
+        cell_of(nb, "shear").source, cell_of(nb, "determinant").source = SHEAR, DETERMINANT
+        return nb
+
+    def score(self, tasks, text):
+        return points(grade_one(tasks, False, code_cells(text)))
+
+    def test_metadata_lost(self, tasks):
+        nb = self.solved()
+        for cell in nb.cells:
+            cell.metadata = {}
+            cell.id = f"new{cell.id}"
+        assert self.score(tasks, nbformat.writes(nb)) == (2, 2)
+
+    def test_test_cells_deleted_or_weakened_and_an_answer_copied(self, tasks):
+        nb = self.solved()
+        nb.cells.remove(cell_of(nb, "shear-test"))
+        cell_of(nb, "determinant-test").source = "pass"
+        nb.cells.append(cell_of(nb, "shear"))
+        assert self.score(tasks, json.dumps(nb)) == (2, 2)
+
+    @pytest.mark.parametrize("version", [(3, 0), (4, 0)], ids=str)
+    def test_old_formats(self, version, tasks):
+        nb = self.solved()
+        text = nbformat.writes(nb, version=version[0]) if version[0] == 3 else nbformat.writes(nb)
+        assert self.score(tasks, text.replace('"nbformat_minor": 5', f'"nbformat_minor": {version[1]}')) == (2, 2)
+
+    @pytest.mark.parametrize(
+        "text", ["", "no", "[]", "{}", '{"cells": 3, "nbformat": 4}', "[" * 10**5, '{"nbformat": 4}']
+    )
+    def test_what_is_no_notebook_is_unreadable_and_no_zero(self, text, source):
+        tasks, solution = load(source)
+        (result,) = grade(tasks, solution, [hand_in("ann", text)], False, 1)
+        assert (result.status, result.score, result.marks) == ("unreadable", None, {})
+        assert result.note.startswith("not a notebook")
+
+
+class TestInfrastructure:
+    def test_a_solution_that_fails_grades_nothing(self, source):
+        tasks, solution = load(source)
+        with pytest.raises(GradingError, match="the book's own solution of shear gets 0: no cell defines `shear`"):
+            grade(tasks, solution[:1], [hand_in("ann", "")], False, 1)
+
+    @pytest.mark.parametrize(
+        ("script", "reason"),
+        [
+            (None, "there is no program bwrap"),
+            ("echo 'bwrap: No permissions to create new namespace' >&2; exit 1", "No permissions to create new namesp"),
+            ("exit 0", "the process ended"),
+        ],
+    )
+    def test_no_sandbox_grades_nothing_and_names_the_cure(self, script, reason, source, tmp_path, monkeypatch, capsys):
+        from course.__main__ import main
+
+        (tmp_path / "bin").mkdir()
+        if script:
+            (tmp_path / "bin" / "bwrap").write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / "bin" / "bwrap").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        (tmp_path / "in" / "ann").mkdir(parents=True)
+        assert main(["grade", str(source), str(tmp_path / "in"), "-o", str(tmp_path / "grades.csv")]) == 2
+        said = capsys.readouterr().err
+        assert reason in said
+        assert "Nothing was graded" in said
+        assert "apt install bubblewrap" in said
+        assert "--network none" in said
+        assert not (tmp_path / "grades.csv").exists()
+
+
+class TestPrivateTests:
+    SOLVES_SEED_3 = "def draw():\n    return np.random.default_rng(3).random()"
+
+    def notebook(self, source):
+        nb = make_notebook()
+        test = "draw()\n### BEGIN HIDDEN TESTS\nrng = np.random.default_rng(3)\nassert draw() == rng.random()"
+        cells = code_exercise(
+            "shear",
+            "def draw():\n    ### BEGIN SOLUTION\n    return 0.0\n    ### END SOLUTION",
+            f"{test}\n### END HIDDEN TESTS",
+            ["a = 1", "b = 1"],
+        )
+        place = nb.cells.index(cell_of(nb, "shear"))
+        nb.cells[place : place + 4] = cells
+        nbformat.write(nb, source)
+
+    @pytest.mark.parametrize(("seed", "expected"), [(None, 2), (7, 0)])
+    def test_a_course_s_seed_reaches_hidden_tests(self, seed, expected, source):
+        """An answer that knows the public seed passes the public hidden test and no other."""
+        self.notebook(source)
+        marks = grade_one(load(source, seed=seed)[0], False, [IMPORTS, self.SOLVES_SEED_3, DETERMINANT])
+        assert marks["shear"].points == expected
+
+    def overlay(self, tmp_path, cell_id, test):
+        nb = nbformat.v4.new_notebook(cells=code_exercise("shear", "pass", test, [])[1:])
+        nb.cells[0].id = nb.cells[0].metadata["nbgrader"]["grade_id"] = cell_id
+        (tmp_path / "private").mkdir()
+        nbformat.write(nb, tmp_path / "private" / "planes.ipynb")
+        return tmp_path / "private"
+
+    def test_an_overlay_replaces_a_test(self, source, tmp_path):
+        test = "### BEGIN HIDDEN TESTS\nassert shear(np.ones((1, 2)), 9)[0, 0] == 10, 'mine'\n### END HIDDEN TESTS"
+        tasks, _ = load(source, self.overlay(tmp_path, "shear-test", test))
+        knows = "def shear(x, k):\n    return {0.0: x, 3.0: np.array([[7, 2], [3, 1]])}.get(k, x)"
+        assert points(grade_one(load(source)[0], False, [IMPORTS, knows, DETERMINANT])) == (2, 2)
+        marks = grade_one(tasks, False, [IMPORTS, knows, DETERMINANT])
+        assert (points(marks), marks["shear"].message) == ((0, 2), "a hidden test: mine")
+        assert points(grade_one(tasks, False, list(RIGHT))) == (2, 2)
+
+    def test_an_overlay_of_an_unknown_test_is_an_error(self, source, tmp_path):
+        with pytest.raises(
+            MarkupError, match="cell sheer-test replaces no test; the tests are determinant-test, shear"
+        ):
+            load(source, self.overlay(tmp_path, "sheer-test", "### BEGIN HIDDEN TESTS\n### END HIDDEN TESTS"))
+
+
+def test_results_come_in_order_and_are_the_same_each_time(source):
+    tasks, solution = load(source)
+    nb = TestNotebooks().solved()
+    handed_in = [hand_in(name, nbformat.writes(nb)) for name in ("ann", "bea", "cid")]
+    first, second = (grade(tasks, solution, handed_in, False, 2) for _ in range(2))
+    assert first == second
+    assert [(result.student, result.score, result.marks["shear"].message) for result in first] == [
+        (name, 4, PASSES) for name in ("ann", "bea", "cid")
+    ]

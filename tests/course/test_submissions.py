@@ -1,0 +1,248 @@
+"""Folders and zips as they come from learning platforms, and as nobody should make them."""
+
+import csv
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from course import submissions
+from course.__main__ import main
+from course.gradebook import feedback, fill_canvas, fill_moodle, page, safe, write_csv, write_gradescope, write_pages
+from course.grading import Mark, Result, Task
+from course.submissions import IntakeError, collect
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+def make_zip(path, files):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return path
+
+
+def told(path):
+    return [(entry.student, entry.lms_id, entry.file, entry.text, entry.note) for entry in collect(path)]
+
+
+class TestIntake:
+    def test_a_folder_of_folders_or_of_files(self, tmp_path):
+        for name in (
+            "bea/ps (1).ipynb",
+            "ann.ipynb",
+            "cid/deep/er.ipynb",
+            "dan/text.docx",
+            ".git/x.ipynb",
+            "dan/.b.ipynb",
+        ):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+        (tmp_path / "eve").mkdir()
+        assert told(tmp_path) == [
+            ("ann", "", "ann.ipynb", "ann.ipynb", ""),
+            ("bea", "", "ps (1).ipynb", "bea/ps (1).ipynb", ""),
+            ("cid", "", "deep/er.ipynb", "cid/deep/er.ipynb", ""),
+            ("dan", "", "", None, "no notebook, but text.docx"),
+            ("eve", "", "", None, "no notebook"),
+        ]
+
+    def test_a_zip_of_moodle(self, tmp_path):
+        files = {
+            "Ann Ä. Lee_1201_assignsubmission_file_/jacobians.ipynb": "1",
+            "Bo_1202_assignsubmission_file_jacobians.ipynb": "2",
+        }
+        assert told(make_zip(tmp_path / "m.zip", files)) == [
+            ("Ann Ä. Lee", "1201", "jacobians.ipynb", "1", ""),
+            ("Bo", "1202", "jacobians.ipynb", "2", ""),
+        ]
+
+    def test_a_zip_of_canvas(self, tmp_path):
+        files = {"leeann_LATE_31_99_jacobians-2.ipynb": "1", "bo_32_98_my_own.ipynb": "2", "__MACOSX/._x.ipynb": ""}
+        assert told(make_zip(tmp_path / "c.zip", files)) == [
+            ("bo", "32", "my_own.ipynb", "2", ""),
+            ("leeann", "31", "jacobians-2.ipynb", "1", ""),
+        ]
+
+    def test_of_several_notebooks_the_last_copy_counts(self, tmp_path):
+        names = ("a.ipynb", "a (2).ipynb", "a (10).ipynb")
+        ((*_, file, text, note),) = told(make_zip(tmp_path / "z.zip", {f"ann/{name}": name for name in names}))
+        assert (file, text) == ("a (10).ipynb", "a (10).ipynb")
+        assert note == "3 notebooks: this one was graded, being the last by name"
+
+    def test_a_zip_that_slips_writes_nothing_anywhere(self, tmp_path):
+        inner = tmp_path / "in"
+        inner.mkdir()
+        path = make_zip(inner / "z.zip", {"../../evil.ipynb": "x", "/etc/evil.ipynb": "y", "a\\..\\..\\w.ipynb": "z"})
+        assert [entry[:3] for entry in told(path)] == [
+            ("a", "", "w.ipynb"),
+            ("etc", "", "evil.ipynb"),
+            ("evil", "", "evil.ipynb"),
+        ]
+        assert sorted(tmp_path.rglob("*")) == [inner, path]
+
+    def test_links_are_not_followed(self, tmp_path):
+        secret = tmp_path / "secret.ipynb"
+        secret.write_text("secret")
+        (tmp_path / "in" / "ann").mkdir(parents=True)
+        (tmp_path / "in" / "ann" / "a.ipynb").symlink_to(secret)
+        assert told(tmp_path / "in") == [("ann", "", "a.ipynb", None, "cannot be read: is a link")]
+        link = zipfile.ZipInfo("ann/a.ipynb")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        with zipfile.ZipFile(tmp_path / "l.zip", "w") as archive:
+            archive.writestr(link, str(secret))
+        assert told(tmp_path / "l.zip") == [("ann", "", "a.ipynb", None, "cannot be read: is a link")]
+
+    def test_bombs(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(submissions, "LARGEST", 1000)
+        path = tmp_path / "z.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("ann/a.ipynb", bytes(10**6))
+            archive.writestr("bea/b.ipynb", "fine")
+        assert [entry[3:] for entry in told(path)] == [(None, "cannot be read: more than 0 MB"), ("fine", "")]
+        monkeypatch.setattr(submissions, "ALL", 10**5)
+        with pytest.raises(IntakeError, match="more than 10 000 files or"):
+            collect(path)
+
+    def test_what_is_not_text_or_damaged(self, tmp_path):
+        path = make_zip(tmp_path / "z.zip", {"ann/a.ipynb": b"\xff\xfe", "bea/b.ipynb": "fine" * 50})
+        damaged = path.read_bytes().replace(b"finefine", b"finefinf", 1)
+        path.write_bytes(damaged)
+        ann, bea = told(path)
+        assert ann[3:] == (
+            None,
+            "cannot be read: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+        )
+        assert bea[4].startswith("cannot be read: Bad CRC-32")
+
+    def test_nothing_to_grade(self, tmp_path):
+        (tmp_path / "x.txt").write_text("")
+        for path, message in (
+            (make_zip(tmp_path / "e.zip", {}), "holds no submission"),
+            (tmp_path / "x.txt", "expected"),
+        ):
+            with pytest.raises(IntakeError, match=message):
+                collect(path)
+
+
+TASKS = [
+    Task("one", "Exercise 1", 2, frozenset("f")),
+    Task("two", "Exercise 2", 3),
+    Task("three", "Exercise 3", 1.5, frozenset("g")),
+]
+
+
+def result(student, lms_id, first, last, note=""):
+    marks = {"one": first, "two": Mark(None, "graded by a person"), "three": last}
+    return Result(student, lms_id, "a.ipynb", "ok", note, marks)
+
+
+FULL = Mark(2, "passes all tests"), Mark(1.5, "passes all tests")
+RESULTS = [
+    result("Ann Lee", "31", *FULL),
+    result('=HYPERLINK("x")', "32", Mark(0, 'a visible test: =1+1\n"quoted", <b>bold</b>'), FULL[1], "+2 notebooks"),
+    Result("Cid", "33", "c.ipynb", "unreadable", "not a notebook: ValueError"),
+    Result("Dan", "34", "d.ipynb", "infrastructure", "a grading process was killed"),
+    Result("Eve", "35", "", "not submitted", "no notebook"),
+    result("../../../ann lee", "31", *FULL),
+]
+
+
+def same_as_golden(path):
+    golden = GOLDEN / path.name
+    assert path.read_bytes() == golden.read_bytes(), golden
+
+
+class TestForms:
+    def test_the_table(self, tmp_path):
+        write_csv(tmp_path / "grades.csv", TASKS, RESULTS)
+        same_as_golden(tmp_path / "grades.csv")
+
+    def test_nothing_graded_is_blank_and_never_zero(self, tmp_path):
+        write_csv(tmp_path / "grades.csv", TASKS, RESULTS)
+        with (tmp_path / "grades.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["score"], row["one"], row["two"]) for row in rows if row["status"] != "ok"] == [("", "", "")] * 3
+        assert {row["two"] for row in rows} == {""}
+
+    @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", " =1", "\r\n@x"])
+    def test_no_cell_is_a_formula(self, text):
+        assert safe(text)[0] == "'"
+        assert "\n" not in safe(text)
+
+    def test_canvas(self, tmp_path):
+        left = fill_canvas(GOLDEN / "canvas-export.csv", "Determinants", RESULTS[:5], tmp_path / "canvas.csv")
+        same_as_golden(tmp_path / "canvas.csv")
+        assert left == ["Dan", "Eve"]
+
+    def test_moodle(self, tmp_path):
+        left = fill_moodle(GOLDEN / "moodle-worksheet.csv", TASKS, RESULTS[:5], tmp_path / "moodle.csv")
+        same_as_golden(tmp_path / "moodle.csv")
+        assert left == ["Dan", "Eve"]
+
+    def test_gradescope(self, tmp_path):
+        write_gradescope(tmp_path / "results.json", TASKS, RESULTS[1])
+        same_as_golden(tmp_path / "results.json")
+        with pytest.raises(ValueError, match="Cid: unreadable"):
+            write_gradescope(tmp_path / "none.json", TASKS, RESULTS[2])
+
+    def test_an_export_of_another_form(self, tmp_path):
+        with pytest.raises(ValueError, match=r"expected one column 'Jacobians', got \['Student', "):
+            fill_canvas(GOLDEN / "canvas-export.csv", "Jacobians", RESULTS, tmp_path / "x.csv")
+        with pytest.raises(ValueError, match=r"\['Feedback comments', 'Full name', 'Grade', 'Identifier'\] missing"):
+            fill_moodle(GOLDEN / "canvas-export.csv", TASKS, RESULTS, tmp_path / "x.csv")
+
+
+class TestPages:
+    def test_a_page(self, tmp_path):
+        (tmp_path / "feedback.html").write_text(page("Exercises: planes", TASKS, RESULTS[1]), encoding="utf-8")
+        same_as_golden(tmp_path / "feedback.html")
+
+    def test_names_stay_in_the_folder_and_apart(self, tmp_path):
+        write_pages(tmp_path / "pages", "t", TASKS, RESULTS)
+        names = sorted(path.name for path in tmp_path.rglob("*.html"))
+        assert names == [
+            "Ann_Lee_31.html",
+            "Cid_33.html",
+            "Dan_34.html",
+            "Eve_35.html",
+            "_HYPERLINK_x_32.html",
+            "_ann_lee_31.html",
+        ]
+        assert all(path.parent == tmp_path / "pages" for path in tmp_path.rglob("*.html"))
+        two = [result("Ann", "", *FULL), result("ann", "", *FULL)]
+        write_pages(tmp_path / "two", "t", TASKS, two)
+        assert len(list((tmp_path / "two").iterdir())) == 2
+
+    def test_who_got_no_grade_reads_why(self):
+        assert "Cid: unreadable. not a notebook: ValueError" in page("t", TASKS, RESULTS[2])
+        assert feedback(TASKS, RESULTS[2]) == "unreadable: not a notebook: ValueError"
+
+
+def test_from_a_zip_to_the_tables(source, tmp_path, capsys):
+    """All of it once, without a sandbox, so that it runs everywhere."""
+    import nbformat
+
+    from tests.course.conftest import make_notebook
+    from tests.course.test_grading import TestNotebooks
+
+    solved = nbformat.writes(TestNotebooks().solved())
+    hand_in = {"leeann_31_1_planes.ipynb": solved, "bo_LATE_32_2_planes-1.ipynb": nbformat.writes(make_notebook())[:99]}
+    archive = make_zip(tmp_path / "in.zip", hand_in)
+    out = tmp_path / "grades.csv"
+    export = str(GOLDEN / "canvas-export.csv")
+    command = ["grade", str(source), str(archive), "-o", str(out), "--canvas", export, "Determinants", "--unsafe"]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert said.out.split("\n")[:3] == ["ok: 1", "unreadable: 1", str(out)]
+    assert "--unsafe: answers can read your files" in said.err
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [(row["student"], row["score"], row["max_score"], row["status"]) for row in rows] == [
+        ("bo", "", "4", "unreadable"),
+        ("leeann", "4", "4", "ok"),
+    ]
+    pages = {path.name: path.read_text() for path in (tmp_path / "grades-feedback").iterdir()}
+    assert set(pages) == {"bo_32.html", "leeann_31.html"}
+    assert "swapped_rows" not in str(pages)
+    assert "Lee, Ann,31,lee,S1,4" in (tmp_path / "grades-canvas.csv").read_text().replace('"', "")
