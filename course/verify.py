@@ -46,6 +46,7 @@ class Variant:
     visible: str
     full: str
     forbid: list
+    seconds: int
 
 
 def verify(paths):
@@ -71,10 +72,10 @@ def run(variant):
     with Worker(sandboxed=False) as worker:
 
         def cell(text):
-            return attempt(worker, TIMEOUT, lambda: worker.run(text))
+            return attempt(worker, variant.seconds, lambda: worker.run(text))
 
         def test(text):
-            return judge(worker, variant.prelude, variant.names, text, TIMEOUT, variant.objects)
+            return judge(worker, variant.prelude, variant.names, text, variant.seconds, variant.objects)
 
         steps = [("prelude", cell, text) for text in variant.prelude]
         steps += [("answer", cell, variant.answer), ("visible tests", test, variant.visible)]
@@ -120,7 +121,9 @@ def _variants(notebook, nb, exercise):
     visible = cut_region(full, "HIDDEN TESTS")
     forbid = exercise.answer.metadata.get("course", {}).get("forbid", [])
     for name, answer in answers.items():
-        yield Variant(notebook, exercise.answer.id, name, answer, prelude, names, objects, visible, full, forbid)
+        yield Variant(
+            notebook, exercise.answer.id, name, answer, prelude, names, objects, visible, full, forbid, TIMEOUT
+        )
 
 
 def _try(variant):

@@ -39,7 +39,3 @@ def main():
 
     link = Link(reader, writer, {0: run, 1: take, 2: lambda: link.forget()}, wary=False)
     link.serve()
-
-
-if __name__ == "__main__":
-    main()

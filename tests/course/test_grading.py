@@ -7,12 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import nbformat
 import pytest
 
+import course
 from course import ROOT, grading
+from course.__main__ import main
 from course.grading import GradingError, code_cells, grade, grade_one, load, plain
 from course.markup import MarkupError
 from course.sandbox import SandboxError, Worker
@@ -202,8 +206,6 @@ class TestInfrastructure:
         ],
     )
     def test_no_sandbox_grades_nothing_and_names_the_cure(self, script, reason, source, tmp_path, monkeypatch, capsys):
-        from course.__main__ import main
-
         (tmp_path / "bin").mkdir()
         if script:
             (tmp_path / "bin" / "bwrap").write_text(f"#!/bin/sh\n{script}\n")
@@ -217,6 +219,43 @@ class TestInfrastructure:
         assert "apt install bubblewrap" in said
         assert "--network none" in said
         assert not (tmp_path / "grades.csv").exists()
+
+    def test_a_worker_or_a_grading_process_that_fails_is_no_zero(self, tasks, monkeypatch):
+        def broken(*_):
+            raise SandboxError("no space left")
+
+        monkeypatch.setattr(grading, "grade_one", broken)
+        lost = Future()
+        lost.set_exception(BrokenProcessPool())
+        submission = hand_in("ann", nbformat.writes(make_notebook()))
+        for result, note in (
+            (grading._graded(tasks, True, submission), "no space left"),
+            (grading._outcome(submission, lost), "a grading process was killed"),
+        ):
+            assert (result.status, result.score, result.note) == ("infrastructure", None, note)
+
+
+class TestCheck:
+    def test_a_student_s_own_notebook_by_the_visible_tests(self, source, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(course, "BOOK", tmp_path / "book")
+        nb = TestNotebooks().solved()
+        cell_of(nb, "determinant").source = "def determinant(A):\n    return 1.0"  # wrong, for hidden tests
+        nbformat.write(nb, tmp_path / "mine.ipynb")
+        assert main(["check", str(tmp_path / "mine.ipynb")]) == 0
+        assert capsys.readouterr().out.split("\n")[:3] == [
+            "Exercise 1: passes the visible tests",
+            "Exercise 2: passes the visible tests",
+            "Exercise 3: graded by a person",
+        ]
+        cell_of(nb, "determinant").source = "def determinant(A):\n    return 2.0"
+        nbformat.write(nb, tmp_path / "mine.ipynb")
+        assert main(["check", str(tmp_path / "mine.ipynb")]) == 1
+        assert "Exercise 2: a visible test: the identity keeps areas" in capsys.readouterr().out
+
+    def test_what_is_no_exercise_notebook(self, tmp_path, capsys):
+        nbformat.write(nbformat.v4.new_notebook(), tmp_path / "mine.ipynb")
+        assert main(["check", str(tmp_path / "mine.ipynb")]) == 1
+        assert "no exercises for 'a notebook without a title'" in capsys.readouterr().err
 
 
 class TestPrivateTests:
