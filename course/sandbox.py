@@ -15,7 +15,7 @@ from course.wire import Broken, Link
 
 LIMITS = {
     "RLIMIT_AS": 2**30,  # bytes of memory, each process
-    "RLIMIT_CPU": 300,  # seconds
+    "RLIMIT_CPU": 600,  # seconds
     "RLIMIT_FSIZE": 2**24,  # bytes of a file
     "RLIMIT_NPROC": 8,  # processes and threads
     "RLIMIT_CORE": 0,
@@ -31,8 +31,9 @@ Ubuntu 24.04 denies it to users until its AppArmor profile is loaded: apt instal
   ln -s /usr/share/apparmor/extra-profiles/bwrap-userns-restrict /etc/apparmor.d/ && systemctl reload apparmor
 In a container, on macOS and on Windows, let a container without a network be the sandbox, from the folder of this book:
   docker build -t grader -f course/Dockerfile .
-  docker run --rm --network none --memory 4g --pids-limit 64 -v "$PWD/submissions:/submissions:ro" -v "$PWD/out:/out" \\
-    grader grade CHAPTER /submissions -o /out/grades.csv --unsafe
+  mkdir -p out && docker run --rm --network none --memory 4g --pids-limit 64 --user "$(id -u):$(id -g)" \\
+    -v "$PWD/submissions:/submissions:ro" -v "$PWD/out:/out" grader \\
+    grade CHAPTER /submissions -o /out/grades.csv --unsafe
 With --unsafe answers run as you, unbounded: they can read your files and the tests, write, use the network, and outlive
 the grading."""
 

@@ -76,7 +76,7 @@ SUBMISSIONS = {
         PASSES,
     ),
     "hank, a cell that kills the process": (
-        (IMPORTS, SHEAR, "import os\nos._exit(0)", DETERMINANT),
+        (IMPORTS, SHEAR, "import os\nos._exit(0)", DETERMINANT.replace("return", "return np.zeros(()) +")),
         (2, 2),
         PASSES,
     ),

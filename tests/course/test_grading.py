@@ -42,6 +42,7 @@ try:
         NO_SANDBOX = ""
 except SandboxError as error:
     NO_SANDBOX = str(error)
+NAP = 10_000_000 + os.getpid()  # seconds, by which a process is known
 needs_sandbox = pytest.mark.skipif(bool(NO_SANDBOX), reason=f"no sandbox here: {NO_SANDBOX}")
 
 
@@ -106,7 +107,7 @@ class TestSandboxed:
 
     def test_no_process_is_left(self, tasks):
         """One that leaves its session is gone with the sandbox, and stays without it."""
-        cells = ["import subprocess\nsubprocess.Popen(['sleep', '98765'], start_new_session=True)", *RIGHT]
+        cells = [f"import subprocess\nsubprocess.Popen(['sleep', '{NAP}'], start_new_session=True)", *RIGHT]
         assert points(grade_one(tasks, True, cells)) == (2, 2)
         time.sleep(0.2)
         assert sleepers() == []
@@ -127,7 +128,7 @@ def sleepers():
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes() == b"sleep\x0098765\x00":
+            if path.read_bytes() == f"sleep\0{NAP}\0".encode():
                 found.append(int(path.parent.name))
         except OSError:
             pass
@@ -166,6 +167,12 @@ class TestNotebooks:
         for cell in nb.cells:
             cell.metadata = {}
             cell.id = f"new{cell.id}"
+        assert self.score(tasks, nbformat.writes(nb)) == (2, 2)
+
+    def test_an_answer_in_the_place_of_a_test(self, tasks):
+        nb = self.solved()
+        cell_of(nb, "shear-test").source = cell_of(nb, "shear").source
+        cell_of(nb, "shear").source = "def shear(x, k):\n    return 0 * x"
         assert self.score(tasks, nbformat.writes(nb)) == (2, 2)
 
     def test_test_cells_deleted_or_weakened_and_an_answer_copied(self, tasks):

@@ -212,6 +212,12 @@ class TestLies:
         with pytest.raises(Broken):
             Link(io.BytesIO(line), io.BytesIO()).ask("call", 0, ())
 
+    def test_no_more_than_the_longest_message_is_read(self):
+        flood = io.BytesIO(b" " * (LONGEST + 1000))
+        with pytest.raises(Broken, match="not JSON or too long"):
+            Link(flood, io.BytesIO()).ask("call", 0, ())
+        assert flood.tell() <= LONGEST + 2
+
     def test_no_exception_of_a_test_hides_a_broken_line(self, worker):
         with Worker(sandboxed=False) as other:
             other.run("import os\ndef f(): os._exit(3)")
