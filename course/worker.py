@@ -28,7 +28,6 @@ def main():
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(null, descriptor)
-    sys.setrecursionlimit(3000)  # as in a notebook's kernel
     namespace = types.ModuleType("__main__")
     sys.modules["__main__"] = namespace
 
