@@ -263,7 +263,7 @@ class Link:
         except (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             if getattr(error, "unwelcome", False):
                 raise
-            raise Broken(f"the answer's process sent a value that cannot be read: {error}") from None
+            raise self._broken(error, f"the answer's process sent a value that cannot be read: {error}") from None
 
     def _unpack(self, packed, given):
         if not isinstance(packed, list):
@@ -341,7 +341,7 @@ class Link:
         try:
             text = json.dumps(message).encode()
         except (ValueError, RecursionError) as error:
-            raise Broken(f"a value cannot be sent: {error}") from None
+            raise self._broken(error, f"a value cannot be sent: {error}") from None
         if len(text) > LONGEST:
             raise Broken(f"a value of {len(text) / 1e6:.0f} MB is more than the {LONGEST / 1e6:.0f} that may be sent")
         try:
@@ -359,9 +359,13 @@ class Link:
             raise Broken("the process ended")
         try:
             message = json.loads(line)
-        except (ValueError, RecursionError):
-            raise Broken("the answer's process sent something that is not JSON or too long") from None
+        except (ValueError, RecursionError) as error:
+            raise self._broken(error, "the answer's process sent something that is not JSON or too long") from None
         return _exactly(None, message)
+
+    def _broken(self, error, text):
+        # on the answer's side an endless recursion that ends in here stays what it is
+        return Broken(text) if self.wary else error
 
 
 class _Peak:

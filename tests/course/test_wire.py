@@ -232,6 +232,14 @@ class TestTime:
             failure = attempt(worker, 1, lambda: worker.run("while True: pass"))
         assert (str(failure), failure.fatal) == ("Timeout: no end after 1 s", True)
 
+    def test_an_endless_recursion_that_calls_back_is_told_as_what_it_is(self):
+        with Worker(sandboxed=False) as worker:
+            worker.run("def f(x):\n    x.value = 1\n    return f(x)")
+            test = "class Some:\n    value = 0\nf(Some())"
+            failure = judge(worker, [], {"f"}, test, 60, False)
+            assert (failure.error, failure.fatal) == ("RecursionError", False)
+            assert judge(worker, [], {"f"}, "assert callable(f)", 20, False) is None
+
     def test_calling_back_for_ever_ends(self):
         with Worker(sandboxed=False) as worker:
             worker.run("def f(g):\n    while True: g()")
