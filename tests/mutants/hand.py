@@ -72,7 +72,7 @@ class SymmetricPadding(CausalConv1D):
 
 
 class ReceptiveFieldOffByOne(CausalConv1D):
-    """The taps start one step too late: the oldest input that should count is not seen, and one is seen twice."""
+    """The oldest tap starts one step too late: its input is not seen, and the next tap's is seen twice."""
 
     def _window(self, tap):
         (start,) = super()._window(tap)
@@ -171,7 +171,7 @@ EXHIBITS = [
     Exhibit(
         BetaOnTheWrongTerm,
         "an image tokenizer, and others after it (CompVis/taming-transformers#57)",
-        "the codebook learns four times slower than was meant, the encoder is bound four times tighter",
+        "at β = 1/4 the codebook learns four times slower than was meant, the encoder is bound four times tighter",
         {"codes"},
         12,
     ),

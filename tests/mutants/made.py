@@ -52,7 +52,7 @@ class InterleavedOutputs(MADE):
         return [*hidden, np.repeat(last, self.outputs, axis=0)]
 
 
-class OrderTurnedRound(MADE):
+class OrderInverted(MADE):
     """The order is taken for the features' places in it: its inverse permutation."""
 
     def _masks(self):
@@ -95,7 +95,7 @@ def verdicts(kind):
 EXHIBITS = [
     Exhibit(
         HiddenDegreesFromOne,
-        "four libraries (bayesiains/nflows PR#85, danielward27/flowjax#147, sbi-dev/sbi PR#1269)",
+        "several libraries (bayesiains/nflows PR#85, danielward27/flowjax#147, sbi-dev/sbi PR#1269)",
         "the first feature ignores its context, so a conditional density of one feature is not conditional at all",
         {"context"},
         3,
@@ -126,7 +126,7 @@ EXHIBITS = [
         {"leak", "lost"},
     ),
     Exhibit(
-        OrderTurnedRound,
+        OrderInverted,
         "a permutation taken for its inverse",
         "nothing for an order that is its own inverse, such as the one turned round",
         {"leak", "lost"},

@@ -173,5 +173,5 @@ MASKS = {
     made.RandomDegrees: {"lost"},
     made.HiddenDegreesFromOne: {"context"},
     made.InterleavedOutputs: {"round trip", "cancel", "log-det", "leak", "lost"},
-    made.OrderTurnedRound: {"round trip", "cancel", "leak", "lost"},
+    made.OrderInverted: {"round trip", "cancel", "leak", "lost"},
 }

@@ -131,7 +131,7 @@ def verdicts(kind):
 EXHIBITS = [
     Exhibit(
         Norm,
-        "a probabilistic language and three repositories (pyro-ppl/pyro PR#2192, tonyduan/normalizing-flows#2)",
+        "a probabilistic language and other repositories (pyro-ppl/pyro PR#2192, tonyduan/normalizing-flows#2)",
         "every point's log-determinant is right, and yet the density has a mass of 1.7: two points have met in one",
         {"mass"},
         5,

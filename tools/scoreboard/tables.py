@@ -10,7 +10,7 @@ from tools.scoreboard.models import NAMES, recipe
 def number(rows, key, digits=3):
     """Write the mean over seeds ± the standard deviation."""
     mean, spread = over_seeds(rows, key)
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}".replace("-", "−")
+    return f"{mean:.{digits}f} ±\u00a0{spread:.{digits}f}".replace("-", "−")  # a narrow column breaks before the ±
 
 
 def of_toy(report, toy):

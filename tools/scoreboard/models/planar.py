@@ -1,4 +1,4 @@
-"""Sixteen planar maps, from data to noise."""
+"""Eight planar maps, from data to noise."""
 
 from minigen.flows.planar import Planar
 from tools.scoreboard.models import flow_model
@@ -8,4 +8,4 @@ TITLE, CHAPTER, LEARNING_RATE = "Planar flow", "book/flows/normalizing-flows", 5
 
 def build(rng, x):
     """Return the model, ready to be trained."""
-    return flow_model([Planar() for _ in range(16)], rng, x)
+    return flow_model([Planar() for _ in range(8)], rng, x)
