@@ -44,14 +44,15 @@ def scoreboard():
     models = [name for name in NAMES if name in stored()]
     reports = {name: load(name) for name in models}
     titles = [f"[{recipe(name).TITLE}](../../{recipe(name).CHAPTER}.ipynb)" for name in models]
-    out = ["| KL (nats) | entropy | " + " | ".join(titles) + " |", "|---" * (2 + len(models)) + "|"]
-    for toy, density in TOYS.items():
-        cells = [number(of_toy(reports[name], toy), "kl") for name in models]
-        out.append(f"| {toy} | {density.entropy():.3f} | " + " | ".join(cells) + " |")
-    out += ["", "| energy distance | " + " | ".join(titles) + " |", "|---" * (1 + len(models)) + "|"]
-    for toy in TOYS:
-        cells = [number(of_toy(reports[name], toy), "energy", 4) for name in models]
-        out.append(f"| {toy} | " + " | ".join(cells) + " |")
+    out = []
+    for title, key, digits in (("KL (nats)", "kl", 3), ("energy distance", "energy", 4)):
+        out += ["", "| " + " | ".join([title, *TOYS]) + " |", "|---" * (1 + len(TOYS)) + "|"]
+        if key == "kl":
+            cells = [f"{density.entropy():.3f}" for density in TOYS.values()]
+            out.append("| " + " | ".join(["*entropy of the toy*", *cells]) + " |")
+        for name, link in zip(models, titles, strict=True):
+            cells = [number(of_toy(reports[name], toy), key, digits) for toy in TOYS]
+            out.append("| " + " | ".join([link, *cells]) + " |")
     head = ["model", "log-density", "parameters", "training (CPU s)", "log-density (µs a point)", "sample (µs a point)"]
     out += ["", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, title in zip(models, titles, strict=True):
