@@ -11,7 +11,7 @@ from course import exercise_notebooks
 from course.gradebook import FormError, fill_canvas, fill_moodle, write_csv, write_gradescope, write_pages
 from course.grading import GradingError, grade, load, visible_marks
 from course.leaks import scan
-from course.markup import MarkupError
+from course.markup import MarkupError, chapters
 from course.release import find, release
 from course.sandbox import CURE, SandboxError
 from course.submissions import IntakeError, collect
@@ -74,7 +74,8 @@ def _grade(options):
         raise GradingError(f"COURSE_SEED: expected a whole number, got {seed!r}")
     source = find(options.chapter)
     tasks, solution = load(source, options.overlay, seed and int(seed))
-    submissions = collect(options.submissions)
+    chapter = next(iter(chapters(source.read_text(encoding="utf-8"))), source.stem)
+    submissions = collect(options.submissions, chapter)
     if options.unsafe:
         print("--unsafe: answers can read your files and the tests, use the network, and forge grades", file=sys.stderr)
     results = grade(tasks, solution, submissions, not options.unsafe, options.jobs)

@@ -4,7 +4,6 @@ import ast
 import contextlib
 import os
 import time
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ import nbformat
 from tqdm import tqdm
 
 from course.judge import Failure, attempt, judge, makes_objects
-from course.markup import MarkupError, check, cut_region, drop_markers, exercises, name, role
+from course.markup import MarkupError, chapters, check, cut_region, drop_markers, exercises, name, parse, read, role
 from course.names import borrowed, defined, forbidden, reseeded
 from course.release import find
 from course.sandbox import SandboxError, Worker
@@ -160,8 +159,8 @@ def _graded(tasks, sandboxed, submission):
         return replace(result, status="unreadable" if submission.file else "not submitted")
     try:
         cells = code_cells(submission.text)
-    except Exception as error:  # whatever nbformat makes of the text
-        reason = f"not a notebook: {type(error).__name__}"
+    except MarkupError as error:
+        reason = f"the file {error}"
         return replace(result, status="unreadable", note=f"{submission.note}; {reason}".removeprefix("; "))
     try:
         return replace(result, marks=grade_one(tasks, sandboxed, cells))
@@ -171,8 +170,9 @@ def _graded(tasks, sandboxed, submission):
 
 def visible_marks(path):
     """Return (task, mark) for each exercise of a student's own notebook, by the visible tests, without a sandbox."""
-    text = Path(path).read_text(encoding="utf-8")
-    chapter = name(nbformat.reads(text, as_version=4)).removeprefix("ex-")
+    nb = read(path)
+    text = nbformat.writes(nb)
+    chapter = next(iter(sorted(chapters(text))), name(nb))
     tasks = [replace(task, full="") for task in load(find(chapter))[0]]
     marks = grade_one(tasks, False, code_cells(text))
     return [(task, marks[task.key]) for task in tasks]
@@ -180,10 +180,7 @@ def visible_marks(path):
 
 def code_cells(text):
     """Return the texts of a notebook's code cells."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        nb = nbformat.reads(text, as_version=4)
-    return [plain(cell.source) for cell in nb.cells if cell.cell_type == "code"]
+    return [plain(cell.source) for cell in parse(text).cells if cell.cell_type == "code"]
 
 
 def plain(source):

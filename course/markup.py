@@ -1,14 +1,20 @@
 """Read nbgrader's mark-up: roles of cells, regions between markers, exercises, and what is wrong with them."""
 
+import json
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+
+import nbformat
 
 REGIONS = ("SOLUTION", "HIDDEN TESTS")
 NBGRADER_KEYS = {"grade", "grade_id", "locked", "schema_version", "solution", "task"}
 COURSE_KEYS = {"wrong", "forbid"}
 HEADING = re.compile(r"^## Exercise (\d+)\b", re.MULTILINE)
+LABEL = re.compile(r'(?:"|\\n)\(ex-([\w-]+)\)=')  # in a notebook's JSON
 KIND = re.compile(r"^\*(code|derive|experiment)\b", re.MULTILINE)
 
 
@@ -86,6 +92,47 @@ def exercises(nb):
         elif found:
             found[-1].cells.append(cell)
     return found
+
+
+def chapters(text):
+    r"""Return the chapters whose exercises the text of a notebook holds, by their labels.
+
+    >>> chapters('{"source": ["# Mine\\n", "(ex-planes)=\\n"]}')
+    {'planes'}
+    """
+    return set(LABEL.findall(text))
+
+
+def parse(text):
+    """Return the notebook of that text; a MarkupError says what is wrong with it and what to do."""
+    if not text.strip():
+        raise MarkupError("is empty: save or download it again")
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        whole = not text.lstrip().startswith("{")
+        raise MarkupError(f"is {'no notebook' if whole else 'cut off or damaged'}: download it again") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nb = nbformat.reads(text, as_version=4)
+        if not all(isinstance(cell.source, str) and cell.cell_type for cell in nb.cells):
+            raise TypeError("a cell without a text")
+    except Exception:  # whatever nbformat makes of the text
+        raise MarkupError("is no notebook: download it again") from None
+    return nb
+
+
+def read(path):
+    """Return the notebook at `path`; a MarkupError names the file."""
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MarkupError(f"{path}: there is no such file") from None
+    except UnicodeDecodeError:
+        raise MarkupError(f"{path} is no notebook: download it again") from None
+    except MarkupError as error:
+        raise MarkupError(f"{path} {error}") from None
 
 
 def name(nb):

@@ -3,8 +3,10 @@
 import re
 import stat
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from course.markup import chapters
 
 LARGEST = 20_000_000  # bytes of a notebook
 ALL = 1_000_000_000  # bytes of all of them
@@ -27,41 +29,52 @@ class Submission:
     note: str = ""
 
 
-def collect(path):
-    """Return the submissions at `path`, sorted by student.
+def collect(path, chapter):
+    """Return the submissions of a chapter at `path`, sorted by student.
 
     A file stands in a folder that is named as its student, or is named itself as Canvas, Moodle or the student does.
     """
     path = Path(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            return _sorted(path, _of_zip(path, archive))
+            return _sorted(path, chapter, _of_zip(path, archive))
     if not path.is_dir():
         raise IntakeError(f"{path}: expected a folder or a zip of submissions")
-    return _sorted(path, _of_folder(path))
+    return _sorted(path, chapter, _of_folder(path))
 
 
-def _sorted(path, files):
+def _sorted(path, chapter, files):
     students = {}
     for name, read in files:
         student, lms_id, file = _owner(name)
         students.setdefault((student, lms_id), []).append((file, read))
     if not students:
         raise IntakeError(f"{path}: holds no submission")
-    return [_choose(*who, students[who]) for who in sorted(students)]
+    return [_choose(*who, chapter, students[who]) for who in sorted(students)]
 
 
-def _choose(student, lms_id, files):
+def _choose(student, lms_id, chapter, files):
     notebooks = sorted((file for file in files if file[0].lower().endswith(".ipynb")), key=lambda file: _age(file[0]))
     if not notebooks:
         others = ", ".join(sorted(Path(file).name for file, _ in files if file)[:5])
         return Submission(student, lms_id, note=f"no notebook{f', but {others}' if others else ''}")
-    file, read = notebooks[-1]
-    note = f"{len(notebooks)} notebooks: this one was graded, being the last by name" if notebooks[1:] else ""
-    try:
-        return Submission(student, lms_id, file, read(), note)
-    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-        return Submission(student, lms_id, file, note=f"cannot be read: {error}")
+    # a notebook says of which chapter it is, whatever its name; one that says nothing may be of this one
+    found = {"this": [], "unknown": [], "other": []}
+    for file, read in notebooks:
+        try:
+            submission = Submission(student, lms_id, file, read())
+            labels = chapters(submission.text)
+        except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+            submission, labels = Submission(student, lms_id, file, note=f"cannot be read: {error}"), set()
+        kind = "unknown" if not labels else "this" if chapter in labels else "other"
+        found[kind].append(submission if kind != "other" else f"{file} of {', '.join(sorted(labels))}")
+    candidates = found["this"] or found["unknown"]
+    if not candidates:
+        return Submission(student, lms_id, note=f"no notebook of {chapter}, but {'; '.join(found['other'][:5])}")
+    if candidates[1:] and candidates[-1].text is not None:
+        note = f"{len(candidates)} notebooks of this chapter: this one was graded, being the last by name"
+        return replace(candidates[-1], note=note)
+    return candidates[-1]
 
 
 def _age(name):

@@ -147,6 +147,18 @@ def test_what_is_forbidden_here_may_be_used_elsewhere(tasks):
     assert points(grade_one(tasks, False, [*RIGHT, elsewhere])) == (2, 2)
 
 
+NO_NOTEBOOKS = [
+    ("", "is empty: save or download it again"),
+    ("no", "is no notebook: download it again"),
+    ("[]", "is no notebook: download it again"),
+    ("{}", "is no notebook: download it again"),
+    ('{"cells": 3, "nbformat": 4}', "is no notebook: download it again"),
+    ('{"cells": [{', "is cut off or damaged: download it again"),
+    ("[" * 10**5, "is no notebook: download it again"),
+    ('{"nbformat": 4}', "is no notebook: download it again"),
+]
+
+
 def hand_in(name, text):
     return Submission(name, "", f"{name}.ipynb", text)
 
@@ -188,14 +200,12 @@ class TestNotebooks:
         text = nbformat.writes(nb, version=version[0]) if version[0] == 3 else nbformat.writes(nb)
         assert self.score(tasks, text.replace('"nbformat_minor": 5', f'"nbformat_minor": {version[1]}')) == (2, 2)
 
-    @pytest.mark.parametrize(
-        "text", ["", "no", "[]", "{}", '{"cells": 3, "nbformat": 4}', "[" * 10**5, '{"nbformat": 4}']
-    )
-    def test_what_is_no_notebook_is_unreadable_and_no_zero(self, text, source):
+    @pytest.mark.parametrize(("text", "reason"), NO_NOTEBOOKS, ids=lambda text: text[:12])
+    def test_what_is_no_notebook_is_unreadable_and_no_zero(self, text, reason, source):
         tasks, solution = load(source)
         (result,) = grade(tasks, solution, [hand_in("ann", text)], False, 1)
         assert (result.status, result.score, result.marks) == ("unreadable", None, {})
-        assert result.note.startswith("not a notebook")
+        assert result.note == f"the file {reason}"
 
 
 class TestInfrastructure:
@@ -258,6 +268,26 @@ class TestCheck:
         nbformat.write(nb, tmp_path / "mine.ipynb")
         assert main(["check", str(tmp_path / "mine.ipynb")]) == 1
         assert "Exercise 2: a visible test: the identity keeps areas" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("text", "reason"), NO_NOTEBOOKS[:3], ids=lambda text: text[:12])
+    def test_what_is_no_notebook(self, text, reason, tmp_path, capsys):
+        path = tmp_path / "mine.ipynb"
+        path.write_text(text)
+        assert main(["check", str(path)]) == 1
+        assert capsys.readouterr().err == f"{path} {reason}\n"
+        path.write_bytes(b"\xff")
+        assert main(["check", str(path)]) == 1
+        assert capsys.readouterr().err == f"{path} is no notebook: download it again\n"
+        path.unlink()
+        assert main(["check", str(path)]) == 1
+        assert capsys.readouterr().err == f"{path}: there is no such file\n"
+
+    def test_a_cell_above_the_heading(self, source, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(course, "BOOK", tmp_path / "book")
+        nb = TestNotebooks().solved()
+        nb.cells.insert(0, nbformat.v4.new_markdown_cell("# Ann"))
+        nbformat.write(nb, tmp_path / "mine.ipynb")
+        assert main(["check", str(tmp_path / "mine.ipynb")]) == 0
 
     def test_what_is_no_exercise_notebook(self, tmp_path, capsys):
         nbformat.write(nbformat.v4.new_notebook(), tmp_path / "mine.ipynb")

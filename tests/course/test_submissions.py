@@ -24,7 +24,7 @@ def make_zip(path, files):
 
 
 def told(path):
-    return [(entry.student, entry.lms_id, entry.file, entry.text, entry.note) for entry in collect(path)]
+    return [(entry.student, entry.lms_id, entry.file, entry.text, entry.note) for entry in collect(path, "planes")]
 
 
 class TestIntake:
@@ -69,7 +69,29 @@ class TestIntake:
         names = ("a.ipynb", "a (2).ipynb", "a (10).ipynb")
         ((*_, file, text, note),) = told(make_zip(tmp_path / "z.zip", {f"ann/{name}": name for name in names}))
         assert (file, text) == ("a (10).ipynb", "a (10).ipynb")
-        assert note == "3 notebooks: this one was graded, being the last by name"
+        assert note == "3 notebooks of this chapter: this one was graded, being the last by name"
+
+    @pytest.mark.parametrize("zipped", [False, True])
+    def test_of_notebooks_of_several_chapters_the_one_of_this_chapter_counts(self, zipped, tmp_path):
+        def of(chapter):
+            return f'{{"cells": [{{"source": ["mine\\n", "(ex-{chapter})=\\n"]}}]}}'
+
+        files = {
+            "ann/zz.ipynb": of("lines"),
+            "ann/hw.ipynb": of("planes"),
+            "ann/aa.ipynb": "{}",
+            "bea/planes.ipynb": of("lines"),
+            "cid/lines.ipynb": "{}",
+            "cid/zz.ipynb": of("lines"),
+        }
+        for name, text in files.items():
+            (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / name).write_text(text)
+        assert told(make_zip(tmp_path / "z.zip", files) if zipped else tmp_path / "in") == [
+            ("ann", "", "hw.ipynb", of("planes"), ""),
+            ("bea", "", "", None, "no notebook of planes, but planes.ipynb of lines"),
+            ("cid", "", "lines.ipynb", "{}", ""),
+        ]
 
     def test_a_zip_that_slips_writes_nothing_anywhere(self, tmp_path):
         inner = tmp_path / "in"
@@ -103,7 +125,7 @@ class TestIntake:
         assert [entry[3:] for entry in told(path)] == [(None, "cannot be read: more than 0 MB"), ("fine", "")]
         monkeypatch.setattr(submissions, "ALL", 10**5)
         with pytest.raises(IntakeError, match="more than 10 000 files or"):
-            collect(path)
+            collect(path, "planes")
 
     def test_what_is_not_text_or_damaged(self, tmp_path):
         path = make_zip(tmp_path / "z.zip", {"ann/a.ipynb": b"\xff\xfe", "bea/b.ipynb": "fine" * 50})
@@ -123,7 +145,7 @@ class TestIntake:
             (tmp_path / "x.txt", "expected"),
         ):
             with pytest.raises(IntakeError, match=message):
-                collect(path)
+                collect(path, "planes")
 
 
 TASKS = [
