@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import os
+import re
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -184,15 +185,15 @@ def code_cells(text):
 
 
 def plain(source):
-    r"""Return a cell's text as Python: lines of IPython, which begin with % or !, are dropped from what is none.
+    r"""Return a cell's text as Python: lines of IPython, which begin with % or !, are emptied in what is none.
 
     >>> plain("%matplotlib inline\nx = 1")
-    'x = 1'
+    '\nx = 1'
     """
     try:
         ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return "\n".join(line for line in source.split("\n") if not line.lstrip().startswith(("%", "!")))
+        return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n"))
     return source
 
 
@@ -296,7 +297,7 @@ class _Grading:
         if not task.names:
             return Mark(None, "graded by a person")
         if owner is None:
-            return Mark(0, f"no cell defines {' and '.join(f'`{name}`' for name in sorted(task.names))}")
+            return Mark(0, self._missing(task))
         if task.key not in self.found:
             return Mark(0, f"not graded: the notebook runs longer than {WHOLE} s")
         where, failure = self.found[task.key]
@@ -305,12 +306,44 @@ class _Grading:
         if where == "forbidden":
             return Mark(0, f"uses what this exercise forbids: {failure.message}")
         if failure.error == "NotImplementedError":
-            return Mark(0, "not attempted")
+            return Mark(0, self._no_python(task) or "not attempted")
         if own := self.failures.get(owner):
-            return Mark(0, f"the cell of the answer stops: {own.told}")
-        if where == "hidden":
-            return Mark(0, f"a hidden test: {failure.hint}")
-        return Mark(0, f"a visible test: {failure.told}")
+            return Mark(
+                0, own.told_of("the cell of the answer") if own.fatal else f"the cell of the answer stops: {own}"
+            )
+        told = failure.hint if where == "hidden" else failure.told
+        return Mark(0, f"a {where} test: {told}{self._left_out() if failure.error == 'NameError' else ''}")
+
+    def _missing(self, task):
+        names = " and ".join(f"`{name}`" for name in sorted(task.names))
+        return self._no_python(task) or f"no cell defines {names}"
+
+    def _no_python(self, task):
+        """Tell what is wrong with the last cell that would define the answer, if it were Python."""
+        names = "|".join(map(re.escape, sorted(task.names)))
+        begins = re.compile(rf"^(?:(?:def|class)\s+(?:{names})\b|(?:{names})\s*=)", re.MULTILINE)
+        found = [error for text in self.cells if begins.search(text) and (error := _syntax_error(text))]
+        return f"the cell of the answer is not Python: {found[-1]}" if found else ""
+
+    def _left_out(self):
+        """Name the cells that could not stay, whose names are then missing."""
+        return "".join(
+            f"; the cell that begins with `{self.cells[number].strip().splitlines()[0][:60]}` was left out, "
+            f"since {failure.told_of('it')}"
+            for number, failure in sorted(self.failures.items())
+            if failure.fatal
+        )
+
+
+def _syntax_error(text):
+    """Return the line of a cell that is not Python and what is wrong there, or None."""
+    try:
+        defined(text)
+    except SyntaxError as error:
+        return f"line {error.lineno}: {error.msg}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _defined(text):

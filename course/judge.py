@@ -25,7 +25,13 @@ class Failure:
     @property
     def told(self):
         """What may be told where the test is visible."""
-        return self.message if self.fatal or self.error == "AssertionError" else str(self)
+        if self.fatal:
+            return self.told_of("your answer")
+        return self.message if self.error == "AssertionError" else str(self)
+
+    def told_of(self, who):
+        """Say of whom it is that the process is gone."""
+        return self.message if self.error == "Broken" else f"{who} {self.message}"
 
     @property
     def hint(self):
@@ -36,7 +42,7 @@ class Failure:
         if self.error == "AssertionError" and not self.of_answer:
             return self.message
         if self.fatal:
-            return self.message
+            return self.told_of("your answer")
         return f"ends with {self.error if self.error in BUILTIN else 'an exception'}"
 
 
@@ -47,7 +53,9 @@ def attempt(worker, seconds, action):
             action()
     except Broken as error:
         message = str(error)
-        return Failure("Timeout" if message.startswith("no end") else "Died", message, fatal=True)
+        kinds = {"did not end": "Timeout", "ended its process": "Died"}
+        kind = next((kind for start, kind in kinds.items() if message.startswith(start)), "Broken")
+        return Failure(kind, message, fatal=True)
     except Exception as error:
         return Failure(type(error).__name__, str(error), of_answer=getattr(error, "of_answer", False))
     return None

@@ -64,7 +64,7 @@ class Worker:
             self.process.kill()
             said = self.process.stderr.read().decode(errors="replace").strip().splitlines()
             self.close()
-            raise SandboxError(said[-1] if said else str(error)) from None
+            raise SandboxError(said[-1] if said else f"at the start it {error}") from None
 
     def __enter__(self):
         return self
@@ -92,7 +92,7 @@ class Worker:
     @contextlib.contextmanager
     def within(self, seconds):
         """Kill the process after so many seconds; tell with Broken why it has ended, if it has."""
-        timer = threading.Timer(seconds, self._end, [f"no end after {seconds} s"])
+        timer = threading.Timer(seconds, self._end, [f"did not end within {seconds} s"])
         timer.start()
         # a number from the answer can also keep the tests busy, here, where no kill helps
         alarm = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
@@ -103,7 +103,7 @@ class Worker:
             yield
         except Broken as error:
             if str(error) == "the process ended" and not self.late:
-                raise Broken(f"the process ended with code {self._code()}") from None
+                raise Broken(f"ended its process (code {self._code()})") from None
             raise Broken(self.late or str(error)) from None
         finally:
             timer.cancel()

@@ -33,7 +33,7 @@ SUBMISSIONS = {
     "carol, a loop": (
         (IMPORTS, "def shear(x, k):\n    while True:\n        pass", DETERMINANT),
         (0, 2),
-        "a visible test: no end after 3 s",
+        "a visible test: your answer did not end within 3 s",
     ),
     "carol, an exception": (
         (IMPORTS, "def shear(x, k):\n    raise KeyError('k')", DETERMINANT),
@@ -114,7 +114,28 @@ SUBMISSIONS = {
     "a syntax error": (
         (IMPORTS, "def shear(x, k)\n    return x", DETERMINANT),
         (0, 2),
-        "no cell defines `shear`",
+        "the cell of the answer is not Python: line 1: expected ':'",
+    ),
+    "a syntax error below a magic and beside the stub": (
+        (IMPORTS, f"def shear(x, k):\n    {STUB}", "%%time\ndef shear(x, k):\n    return x +", DETERMINANT),
+        (0, 2),
+        "the cell of the answer is not Python: line 3: invalid syntax",
+    ),
+    "an answer's cell that ends its process": (
+        (IMPORTS, "import os\n\n\ndef shear(x, k):\n    return x\n\n\nos._exit(3)", DETERMINANT),
+        (0, 2),
+        "the cell of the answer ended its process (code 3)",
+    ),
+    "an answer's cell that does not end": (
+        (IMPORTS, "def shear(x, k):\n    return x\n\n\nwhile True:\n    pass", DETERMINANT),
+        (0, 2),
+        "the cell of the answer did not end within 3 s",
+    ),
+    "a helper's cell that ends its process": (
+        (IMPORTS, "import os\nhelper = 1\nos._exit(3)", "def shear(x, k):\n    return helper * x", DETERMINANT),
+        (0, 2),
+        "a visible test: NameError: name 'helper' is not defined; the cell that begins with `import os` was left out, "
+        "since it ended its process (code 3)",
     ),
     "an answer that stops": (
         (IMPORTS, "x = 1 / 0\n\n\ndef shear(x, k):\n    return x", DETERMINANT),
@@ -241,7 +262,7 @@ ATTACKS = {
     ),
     "a segmentation fault": (
         "import ctypes\n\n\ndef shear(x, k):\n    ctypes.string_at(0)",
-        "a visible test: the process ended with code 139",
+        "a visible test: your answer ended its process (code 139)",
     ),
     "endless recursion": (
         "def shear(x, k):\n    return shear(x, k)",

@@ -219,7 +219,7 @@ class TestInfrastructure:
         [
             (None, "there is no program bwrap"),
             ("echo 'bwrap: No permissions to create new namespace' >&2; exit 1", "No permissions to create new namesp"),
-            ("exit 0", "the process ended"),
+            ("exit 0", "at the start it ended its process"),
         ],
     )
     def test_no_sandbox_grades_nothing_and_names_the_cure(self, script, reason, source, tmp_path, monkeypatch, capsys):
