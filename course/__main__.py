@@ -11,7 +11,7 @@ from course import exercise_notebooks
 from course.gradebook import FormError, fill_canvas, fill_moodle, write_csv, write_gradescope, write_pages
 from course.grading import GradingError, grade, load, visible_marks
 from course.leaks import scan
-from course.markup import MarkupError, chapters
+from course.markup import MarkupError, chapters, read
 from course.release import find, release
 from course.sandbox import CURE, SandboxError
 from course.submissions import IntakeError, collect
@@ -46,7 +46,7 @@ def main(arguments=None):
     command.set_defaults(run=_verify)
     command = commands.add_parser("view", help="write one view of an exercise notebook")
     command.add_argument("view", choices=VIEWS)
-    command.add_argument("notebook")
+    command.add_argument("notebook", help="a chapter's name, or a path")
     command.add_argument("-o", "--output", required=True)
     command.set_defaults(run=_view)
     command = commands.add_parser("leaks", help="search published files for what the exercises withhold")
@@ -100,7 +100,7 @@ def _grade(options):
 
 
 def _check(options):
-    marks = visible_marks(options.notebook)
+    marks = visible_marks(options.notebook, lambda what: print(f"running {what} …", file=sys.stderr, flush=True))
     for task, mark in marks:
         print(f"{task.title}: {mark.message.replace('all tests', 'the visible tests')}")
     return int(any(mark.points == 0 for _, mark in marks))
@@ -117,7 +117,8 @@ def _verify(options):
 
 
 def _view(options):
-    view = VIEWS[options.view](nbformat.read(options.notebook, as_version=4))
+    view = VIEWS[options.view](read(find(options.notebook)))
+    Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     Path(options.output).write_text(nbformat.writes(view) + "\n", encoding="utf-8")
     return 0
 

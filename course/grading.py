@@ -38,6 +38,7 @@ class Task:
     visible: str = ""
     full: object = None
     forbid: tuple = ()
+    private: str = ""  # the file of the instructor's own test
 
 
 @dataclass(frozen=True)
@@ -73,31 +74,38 @@ class GradingError(RuntimeError):
 def load(path, overlay=None, seed=None):
     """Return the tasks of an exercise notebook and the code cells of its solution.
 
-    `overlay` is a folder whose notebook of the same name holds private test cells; each replaces the cell of its id.
+    `overlay` is a folder whose notebook of the same name holds private test cells. Each takes the place of the hidden
+    tests of the cell of its id, all of it; points and visible tests stay those of the book.
     `seed` goes into the seeds of the generators of the hidden tests.
     """
-    nb = nbformat.read(path, as_version=4)
+    nb = read(path)
     check(nb)
-    if overlay is not None:
-        _lay_over(nb, Path(overlay) / Path(path).name)
-    return [_task(nb, exercise, seed) for exercise in exercises(nb)], [
+    file = overlay and Path(overlay) / Path(path).name
+    private = dict.fromkeys(_lay_over(nb, file), str(file)) if file else {}
+    return [_task(nb, exercise, seed, private) for exercise in exercises(nb)], [
         drop_markers(cell.source) for cell in nb.cells if cell.cell_type == "code" and role(cell) != "test"
     ]
 
 
 def _lay_over(nb, path):
+    """Put private tests in the place of the hidden ones; return the keys of their exercises."""
     tests = {cell.id: cell for cell in nb.cells if role(cell) == "test"}
-    private = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code" and role(cell)]
+    cells = [cell for cell in read(path).cells if cell.cell_type == "code"]
+    private = [cell for cell in cells if cell.get("id") in tests]
+    unknown = [cell.id for cell in cells if cell.get("id", "").endswith("-test") and cell.id not in tests]
+    if unknown or not private:
+        trouble = f"cell {unknown[0]} replaces no test" if unknown else "no cell has the id of a test"
+        raise MarkupError(f"{path}: {trouble}; the tests are {', '.join(sorted(tests))}")
     for cell in private:
-        if cell.id not in tests:
-            raise MarkupError(f"{path}: cell {cell.id} replaces no test; the tests are {', '.join(sorted(tests))}")
-        tests[cell.id].source, tests[cell.id].metadata = cell.source, cell.metadata
-    if not private:
-        raise MarkupError(f"{path}: holds no test cell")
-    check(nb)
+        text = plain(drop_markers(cell.source))
+        if error := _syntax_error(text):
+            raise MarkupError(f"{path}: cell {cell.id} is not Python: {error}")
+        visible = cut_region(tests[cell.id].source, "HIDDEN TESTS")
+        tests[cell.id].source = f"{visible}\n### BEGIN HIDDEN TESTS\n{text}\n### END HIDDEN TESTS"
+    return {cell.id.removesuffix("-test") for cell in private}
 
 
-def _task(nb, exercise, seed):
+def _task(nb, exercise, seed, private):
     answer, title = exercise.answer, f"Exercise {exercise.number}"
     if exercise.test is None:
         return Task(answer.id, title, answer.metadata["nbgrader"]["points"])
@@ -114,6 +122,7 @@ def _task(nb, exercise, seed):
         cut_region(exercise.test.source, "HIDDEN TESTS"),
         reseeded(exercise.test.source, seed),
         tuple(answer.metadata.get("course", {}).get("forbid", [])),
+        private.get(answer.id, ""),
     )
 
 
@@ -122,13 +131,17 @@ def grade(tasks, solution, submissions, sandboxed=True, jobs=None):
 
     The solution is graded first: unless it gets all points, nothing else is, whatever the reason.
     """
-    best = grade_one(tasks, sandboxed, solution)
+    proof = _Grading(tasks, sandboxed, solution)
+    best = proof.marks()
     for task in tasks:
         mark = best[task.key]
         if mark.points != (task.points if task.names else None):
+            where, failure = proof.found.get(task.key, ("", None))
+            reason = f"a {where} test: {failure}" if failure else mark.message
+            cure = f"mend the cell {task.key}-test of {task.private}" if task.private else "try another COURSE_SEED"
             raise GradingError(
-                f"nothing was graded: the book's own solution of {task.key} gets 0: {mark.message}\n"
-                "With COURSE_SEED, try another number; with --overlay, mend your tests."
+                f"nothing was graded: the book's own solution of {task.key} gets 0: {reason}\n"
+                f"If you changed the tests, {cure}."
             )
     work = partial(_graded, tasks, sandboxed)
     with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=_bound if sandboxed else None) as pool:
@@ -169,13 +182,16 @@ def _graded(tasks, sandboxed, submission):
         return replace(result, status="infrastructure", note=str(error))
 
 
-def visible_marks(path):
-    """Return (task, mark) for each exercise of a student's own notebook, by the visible tests, without a sandbox."""
+def visible_marks(path, tell):
+    """Return (task, mark) for each exercise of a student's own notebook, by the visible tests, without a sandbox.
+
+    `tell` is called with what begins, since an endless loop is silent.
+    """
     nb = read(path)
     text = nbformat.writes(nb)
     chapter = next(iter(sorted(chapters(text))), name(nb))
     tasks = [replace(task, full="") for task in load(find(chapter))[0]]
-    marks = grade_one(tasks, False, code_cells(text))
+    marks = grade_one(tasks, False, code_cells(text), tell)
     return [(task, marks[task.key]) for task in tasks]
 
 
@@ -197,14 +213,14 @@ def plain(source):
     return source
 
 
-def grade_one(tasks, sandboxed, cells):
+def grade_one(tasks, sandboxed, cells, tell=None):
     """Return the marks of a notebook's code cells, by exercise.
 
     The last cell that defines the names of an exercise is its answer, as in a run from top to bottom. The tests run
     when that cell has run, and once more at the end if a name was missing, since a helper may stand below. A cell that
     ends its process is left out, and what stood above it runs again.
     """
-    return _Grading(tasks, sandboxed, cells).marks()
+    return _Grading(tasks, sandboxed, cells, tell).marks()
 
 
 class _LateError(Exception):
@@ -212,8 +228,8 @@ class _LateError(Exception):
 
 
 class _Grading:
-    def __init__(self, tasks, sandboxed, cells):
-        self.tasks, self.sandboxed = tasks, sandboxed
+    def __init__(self, tasks, sandboxed, cells, tell=None):
+        self.tasks, self.sandboxed, self.tell = tasks, sandboxed, tell or (lambda _: None)
         visible = {task.visible.strip() for task in tasks}
         self.cells = [text for text in cells if text.strip() not in visible]
         self.defines = [_defined(text) for text in self.cells]
@@ -226,11 +242,13 @@ class _Grading:
         owners = {task.key: self._owner(task) for task in self.tasks if task.names}
         try:
             self._start(0)
-            for number in range(len(self.cells)):
+            for number, text in enumerate(self.cells):
+                owned = [task for task in self.tasks if owners.get(task.key) == number]
+                titles = " and ".join(task.title for task in owned)
+                self.tell(titles or f"the cell that begins with {_beginning(text)}")
                 self._run(number)
-                for task in self.tasks:
-                    if owners.get(task.key) == number:
-                        self._test(task, number)
+                for task in owned:
+                    self._test(task, number)
             for task in self.tasks:
                 _, failure = self.found.get(task.key, (None, None))
                 if failure and failure.error == "NameError":
@@ -328,11 +346,14 @@ class _Grading:
     def _left_out(self):
         """Name the cells that could not stay, whose names are then missing."""
         return "".join(
-            f"; the cell that begins with `{self.cells[number].strip().splitlines()[0][:60]}` was left out, "
-            f"since {failure.told_of('it')}"
+            f"; the cell that begins with {_beginning(self.cells[number])} was left out, since {failure.told_of('it')}"
             for number, failure in sorted(self.failures.items())
             if failure.fatal
         )
+
+
+def _beginning(text):
+    return f"`{next(iter(text.strip().splitlines()), '')[:60]}`"
 
 
 def _syntax_error(text):

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 
 from course import exercise_notebooks
-from course.markup import MarkupError
+from course.markup import MarkupError, read
 from course.views import student
 
 
@@ -23,7 +23,7 @@ def find(chapter):
 def release(chapters, folder):
     """Write the student notebooks of `chapters` and `assignments.zip` into `folder`; return the paths."""
     sources = [find(chapter) for chapter in chapters]
-    views = {path.name: nbformat.writes(student(nbformat.read(path, as_version=4))) + "\n" for path in sources}
+    views = {path.name: nbformat.writes(student(read(path))) + "\n" for path in sources}
     if len(views) < len(sources):
         raise MarkupError(f"each chapter once, please: got {', '.join(map(str, chapters))}")
     folder = Path(folder)

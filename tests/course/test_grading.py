@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from course import ROOT, grading
 from course.__main__ import main
 from course.grading import GradingError, code_cells, grade, grade_one, load, plain
 from course.markup import MarkupError
+from course.release import find
 from course.sandbox import SandboxError, Worker
 from course.submissions import Submission
 from course.views import student
@@ -259,7 +261,14 @@ class TestCheck:
         cell_of(nb, "determinant").source = "def determinant(A):\n    return 1.0"  # wrong, for hidden tests
         nbformat.write(nb, tmp_path / "mine.ipynb")
         assert main(["check", str(tmp_path / "mine.ipynb")]) == 0
-        assert capsys.readouterr().out.split("\n")[:3] == [
+        said = capsys.readouterr()
+        assert said.err.split("\n") == [
+            "running the cell that begins with `import numpy as np` …",
+            "running Exercise 1 …",
+            "running Exercise 2 …",
+            "",
+        ]
+        assert said.out.split("\n")[:3] == [
             "Exercise 1: passes the visible tests",
             "Exercise 2: passes the visible tests",
             "Exercise 3: graded by a person",
@@ -318,27 +327,75 @@ class TestPrivateTests:
         marks = grade_one(load(source, seed=seed)[0], False, [IMPORTS, self.SOLVES_SEED_3, DETERMINANT])
         assert marks["shear"].points == expected
 
-    def overlay(self, tmp_path, cell_id, test):
-        nb = nbformat.v4.new_notebook(cells=code_exercise("shear", "pass", test, [])[1:])
-        nb.cells[0].id = nb.cells[0].metadata["nbgrader"]["grade_id"] = cell_id
-        (tmp_path / "private").mkdir()
+    def overlay(self, tmp_path, *cells):
+        nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text, id=cell_id) for cell_id, text in cells])
+        (tmp_path / "private").mkdir(exist_ok=True)
         nbformat.write(nb, tmp_path / "private" / "planes.ipynb")
         return tmp_path / "private"
 
-    def test_an_overlay_replaces_a_test(self, source, tmp_path):
-        test = "### BEGIN HIDDEN TESTS\nassert shear(np.ones((1, 2)), 9)[0, 0] == 10, 'mine'\n### END HIDDEN TESTS"
-        tasks, _ = load(source, self.overlay(tmp_path, "shear-test", test))
+    @pytest.mark.parametrize("form", ["{}", "### BEGIN HIDDEN TESTS\n{}\n### END HIDDEN TESTS"])
+    def test_an_overlay_takes_the_place_of_hidden_tests(self, form, source, tmp_path):
+        test = form.format("assert shear(np.ones((1, 2)), 9)[0, 0] == 10, 'mine'")
+        tasks, _ = load(source, self.overlay(tmp_path, ("my-own-imports", "import math"), ("shear-test", test)))
+        book = load(source)[0]
+        assert [(task.key, task.points, task.visible) for task in tasks] == [
+            (task.key, task.points, task.visible) for task in book
+        ]
+        assert [Path(task.private).name for task in tasks] == ["planes.ipynb", "", "", ""]
         knows = "def shear(x, k):\n    return {0.0: x, 3.0: np.array([[7, 2], [3, 1]])}.get(k, x)"
         assert points(grade_one(load(source)[0], False, [IMPORTS, knows, DETERMINANT])) == (2, 2)
         marks = grade_one(tasks, False, [IMPORTS, knows, DETERMINANT])
         assert (points(marks), marks["shear"].message) == ((0, 2), "a hidden test: mine")
         assert points(grade_one(tasks, False, list(RIGHT))) == (2, 2)
 
-    def test_an_overlay_of_an_unknown_test_is_an_error(self, source, tmp_path):
-        with pytest.raises(
-            MarkupError, match="cell sheer-test replaces no test; the tests are determinant-test, shear"
+    def test_the_solutions_view_is_an_overlay(self, source, tmp_path):
+        private = tmp_path / "private" / "planes.ipynb"
+        assert main(["view", "solutions", str(source), "-o", str(private)]) == 0
+        tasks, solution = load(source, private.parent)
+        (result,) = grade(tasks, solution, [hand_in("ann", private.read_text())], False, 1)
+        assert result.score == 4
+
+    @pytest.mark.parametrize(
+        ("cell_id", "test", "message"),
+        [
+            ("sheer-test", "", "cell sheer-test replaces no test; the tests are determinant-test, shear-test"),
+            ("mine", "", "no cell has the id of a test; the tests are determinant-test, shear-test"),
+            ("shear-test", "x = 1\nassert shear(", "cell shear-test is not Python: line 2: '(' was never closed"),
+        ],
+    )
+    def test_an_error_of_an_overlay_names_its_file(self, cell_id, test, message, source, tmp_path):
+        folder = self.overlay(tmp_path, (cell_id, test))
+        with pytest.raises(MarkupError, match=re.escape(f"{folder / 'planes.ipynb'}: {message}")):
+            load(source, folder)
+        (folder / "planes.ipynb").write_text('{"cells": [')
+        with pytest.raises(MarkupError, match=re.escape(f"{folder / 'planes.ipynb'} is cut off")):
+            load(source, folder)
+        (folder / "planes.ipynb").unlink()
+        with pytest.raises(MarkupError, match=re.escape(f"{folder / 'planes.ipynb'}: there is no such file")):
+            load(source, folder)
+
+    def test_a_private_test_that_the_solution_fails_is_named_with_its_error(self, source, tmp_path):
+        folder = self.overlay(tmp_path, ("shear-test", "sheer(1)"))
+        tasks, solution = load(source, folder)
+        message = (
+            "the book's own solution of shear gets 0: a hidden test: NameError: name 'sheer' is not defined\n"
+            f"If you changed the tests, mend the cell shear-test of {folder / 'planes.ipynb'}."
+        )
+        with pytest.raises(GradingError, match=re.escape(message)):
+            grade(tasks, solution, [hand_in("ann", "")], False, 1)
+
+    def test_the_example_of_the_page(self, tmp_path):
+        page = (course.BOOK / "for-instructors.md").read_text(encoding="utf-8")
+        example = page[page.index('    {"cells": [{"cell_type"') :].partition("\n\n")[0]
+        (tmp_path / "determinants.ipynb").write_text(example, encoding="utf-8")
+        tasks, solution = load(find("determinants"), tmp_path)
+        (task,) = (task for task in tasks if task.private)
+        wrong = "right = sign_and_log_det\ndef sign_and_log_det(A):\n    return right(A) if len(A) != 60 else (-1, 0)"
+        for cells, message in (
+            (solution, PASSES),
+            ([*solution, wrong], "a hidden test: sixty times -1: the sign is +1"),
         ):
-            load(source, self.overlay(tmp_path, "sheer-test", "### BEGIN HIDDEN TESTS\n### END HIDDEN TESTS"))
+            assert grade_one([task], False, cells)[task.key].message == message
 
 
 def test_results_come_in_order_and_are_the_same_each_time(source):
