@@ -8,7 +8,17 @@ from pathlib import Path
 import nbformat
 
 from course import exercise_notebooks
-from course.gradebook import FormError, fill_canvas, fill_moodle, write_csv, write_gradescope, write_pages
+from course.gradebook import (
+    FormError,
+    fill_canvas,
+    fill_moodle,
+    read_canvas,
+    read_moodle,
+    writable,
+    write_csv,
+    write_gradescope,
+    write_pages,
+)
 from course.grading import GradingError, grade, load, visible_marks
 from course.leaks import scan
 from course.markup import MarkupError, chapters, read
@@ -17,6 +27,8 @@ from course.sandbox import CURE, SandboxError
 from course.submissions import IntakeError, collect
 from course.verify import report, verify
 from course.views import VIEWS
+
+ERRORS = (SandboxError, MarkupError, GradingError, IntakeError, FormError, OSError)
 
 
 def main(arguments=None):
@@ -55,12 +67,11 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except SandboxError as error:
-        print(CURE.format(reason=error), file=sys.stderr)
-        return 2
-    except (MarkupError, GradingError, IntakeError, FormError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    except ERRORS as error:
+        cured = isinstance(error, SandboxError)
+        notes = getattr(error, "__notes__", [])
+        print(CURE.format(reason=error) if cured else error, *notes, sep="\n", file=sys.stderr)
+        return 2 if cured else 1
 
 
 def _release(options):
@@ -69,32 +80,52 @@ def _release(options):
 
 
 def _grade(options):
-    seed = os.environ.get("COURSE_SEED")
-    if seed is not None and not seed.isdecimal():
-        raise GradingError(f"COURSE_SEED: expected a whole number, got {seed!r}")
-    source = find(options.chapter)
-    tasks, solution = load(source, options.overlay, seed and int(seed))
-    chapter = next(iter(chapters(source.read_text(encoding="utf-8"))), source.stem)
-    submissions = collect(options.submissions, chapter)
-    if options.unsafe:
-        print("--unsafe: answers can read your files and the tests, use the network, and forge grades", file=sys.stderr)
-    results = grade(tasks, solution, submissions, not options.unsafe, options.jobs)
     output = Path(options.output)
-    write_csv(output, tasks, results)
-    write_pages(output.with_name(f"{output.stem}-feedback"), f"Exercises: {source.stem}", tasks, results)
+    if output.is_dir():
+        raise GradingError(f"{output} is a folder: -o takes the name of a table, such as {output / 'grades.csv'}")
+    pages = output.with_name(f"{output.stem}-feedback")
+    forms = {kind: output.with_name(f"{output.stem}-{kind}.csv") for kind in ("canvas", "moodle")}
+    try:
+        seed = os.environ.get("COURSE_SEED")
+        if seed is not None and not seed.isdecimal():
+            raise GradingError(f"COURSE_SEED: expected a whole number, got {seed!r}")
+        source = find(options.chapter)
+        tasks, solution = load(source, options.overlay, seed and int(seed))
+        chapter = next(iter(chapters(source.read_text(encoding="utf-8"))), source.stem)
+        submissions = collect(options.submissions, chapter)
+        # all that can be refused is refused now, and not when the work is done
+        canvas = options.canvas and read_canvas(*options.canvas)
+        moodle = options.moodle and read_moodle(options.moodle)
+        if options.gradescope and len(submissions) != 1:
+            raise FormError(f"--gradescope takes one submission, got {len(submissions)}")
+        wanted = [output, canvas and forms["canvas"], moodle and forms["moodle"]]
+        wanted += [options.gradescope and Path(options.gradescope), pages.exists() and pages / "page.html"]
+        for path in filter(None, wanted):
+            writable(path)
+        if options.unsafe:
+            warning = "--unsafe: answers can read your files and the tests, use the network, and forge grades"
+            print(warning, file=sys.stderr)
+        results = grade(tasks, solution, submissions, not options.unsafe, options.jobs)
+    except (*ERRORS, KeyboardInterrupt) as error:
+        if older := [str(path) for path in (output, pages, *forms.values()) if path.exists()]:
+            error.add_note(f"{', '.join(older)}: of an earlier run, and left as they were.")
+        raise
+    private = sorted({task.private for task in tasks if task.private})
+    tests = ", ".join(["the book's", *([f"COURSE_SEED={seed}"] if seed else []), *private])
+    write_csv(output, tasks, results, tests)
+    write_pages(pages, f"Exercises: {source.stem}", tasks, results)
     left = []
-    if options.canvas:
-        left += fill_canvas(*options.canvas, results, output.with_name(f"{output.stem}-canvas.csv"))
-    if options.moodle:
-        left += fill_moodle(options.moodle, tasks, results, output.with_name(f"{output.stem}-moodle.csv"))
+    if canvas:
+        left += fill_canvas(*canvas, results, forms["canvas"])
+    if moodle:
+        left += fill_moodle(moodle, tasks, results, forms["moodle"])
     if options.gradescope:
-        if len(results) != 1:
-            raise FormError(f"--gradescope takes one submission, got {len(results)}")
         write_gradescope(options.gradescope, tasks, results[0])
     for student in left:
         print(f"not in the learning platform's list: {student}", file=sys.stderr)
     for status in sorted({result.status for result in results}):
         print(f"{status}: {sum(result.status == status for result in results)}")
+    print(f"tests: {tests}")
     print(output)
     return int(any(result.status == "infrastructure" for result in results))
 

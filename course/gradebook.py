@@ -46,9 +46,22 @@ def best(tasks):
     return sum(task.points for task in tasks if task.names)
 
 
-def write_csv(path, tasks, results):
-    """Write one row a student: score, one column an exercise (blank where a person grades), feedback and status."""
-    head = ["student", "id", "file", "score", "max_score", *(task.key for task in tasks), "feedback", "status", "note"]
+def writable(path):
+    """Make the folder of a file, and raise OSError where the file cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    there = path.exists()
+    path.open("a").close()
+    if not there:
+        path.unlink()
+
+
+def write_csv(path, tasks, results, tests):
+    """Write one row a student: score, one column an exercise (blank where a person grades), feedback and status.
+
+    `tests` says in the last column which tests these were.
+    """
+    keys = [task.key for task in tasks]
+    head = ["student", "id", "file", "score", "max_score", *keys, "feedback", "status", "note", "tests"]
     with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
@@ -57,7 +70,7 @@ def write_csv(path, tasks, results):
             told = safe(feedback(tasks, result)) if result.marks else ""
             who = [safe(result.student), safe(result.lms_id), safe(result.file)]
             row = [*who, number(result.score), number(best(tasks)), *points, told, result.status, safe(result.note)]
-            writer.writerow(row)
+            writer.writerow([*row, safe(tests)])
 
 
 def feedback(tasks, result):
@@ -70,9 +83,11 @@ def feedback(tasks, result):
 
 
 def write_pages(folder, title, tasks, results):
-    """Write a page of feedback for each student into `folder`, named after the student."""
+    """Write a page of feedback for each student into `folder`, named after the student; older pages go."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.html"):
+        old.unlink()
     taken = set()
     for result in results:
         name = re.sub(r"[^\w-]+", "_", f"{result.student} {result.lms_id}".strip())[:80] or "_"
@@ -97,27 +112,36 @@ def page(title, tasks, result):
     return PAGE.format(title=html.escape(title), summary=html.escape(summary.strip()), table=table)
 
 
-def fill_canvas(export, column, results, output):
-    """Fill one column of a gradebook that Canvas exported; all other cells stay as they are.
-
-    A student is found by the id in the name of the file that Canvas gave, or by the login.
-    """
+def read_canvas(export, column):
+    """Return the rows of a gradebook that Canvas exported and the whole name of a column."""
     rows = _read(export, {"Student", "ID", "SIS Login ID", "Section"})
     columns = [name for name in rows[0] if name == column or name.startswith(f"{column} (")]
     if len(columns) != 1:
         raise FormError(f"{export}: expected one column {column!r}, got {columns or list(rows[0])}")
+    return rows, columns[0]
+
+
+def fill_canvas(rows, column, results, output):
+    """Fill one column of the rows of a gradebook of Canvas; all other cells stay as they are.
+
+    A student is found by the id in the name of the file that Canvas gave, or by the login.
+    """
     found = _by_id(results)
     for row in rows:
         result = found.pop(row["ID"].strip(), None) or found.pop(row["SIS Login ID"].strip(), None)
         if result and result.score is not None:
-            row[columns[0]] = number(result.score)
+            row[column] = number(result.score)
     _write(output, rows, "utf-8-sig")
     return sorted(result.student for result in found.values())
 
 
-def fill_moodle(worksheet, tasks, results, output):
-    """Fill grade and feedback of a grading worksheet that Moodle exported (`Identifier` is `Participant 1234`)."""
-    rows = _read(worksheet, {"Identifier", "Full name", "Grade", "Feedback comments"})
+def read_moodle(worksheet):
+    """Return the rows of a grading worksheet that Moodle exported."""
+    return _read(worksheet, {"Identifier", "Full name", "Grade", "Feedback comments"})
+
+
+def fill_moodle(rows, tasks, results, output):
+    """Fill grade and feedback of the rows of a worksheet of Moodle (`Identifier` is `Participant 1234`)."""
     found = _by_id(results)
     for row in rows:
         result = found.pop(row["Identifier"].split()[-1] if row["Identifier"].split() else "", None)

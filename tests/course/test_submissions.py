@@ -9,7 +9,18 @@ import pytest
 
 from course import submissions
 from course.__main__ import main
-from course.gradebook import feedback, fill_canvas, fill_moodle, page, safe, write_csv, write_gradescope, write_pages
+from course.gradebook import (
+    feedback,
+    fill_canvas,
+    fill_moodle,
+    page,
+    read_canvas,
+    read_moodle,
+    safe,
+    write_csv,
+    write_gradescope,
+    write_pages,
+)
 from course.grading import Mark, Result, Task
 from course.submissions import IntakeError, collect
 
@@ -171,6 +182,9 @@ RESULTS = [
 ]
 
 
+TESTS = "the book's, COURSE_SEED=7"
+
+
 def same_as_golden(path):
     golden = GOLDEN / path.name
     assert path.read_bytes() == golden.read_bytes(), golden
@@ -178,11 +192,11 @@ def same_as_golden(path):
 
 class TestForms:
     def test_the_table(self, tmp_path):
-        write_csv(tmp_path / "grades.csv", TASKS, RESULTS)
+        write_csv(tmp_path / "grades.csv", TASKS, RESULTS, TESTS)
         same_as_golden(tmp_path / "grades.csv")
 
     def test_nothing_graded_is_blank_and_never_zero(self, tmp_path):
-        write_csv(tmp_path / "grades.csv", TASKS, RESULTS)
+        write_csv(tmp_path / "grades.csv", TASKS, RESULTS, TESTS)
         with (tmp_path / "grades.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [(row["score"], row["one"], row["two"]) for row in rows if row["status"] != "ok"] == [("", "", "")] * 3
@@ -194,12 +208,14 @@ class TestForms:
         assert "\n" not in safe(text)
 
     def test_canvas(self, tmp_path):
-        left = fill_canvas(GOLDEN / "canvas-export.csv", "Determinants", RESULTS[:5], tmp_path / "canvas.csv")
+        left = fill_canvas(
+            *read_canvas(GOLDEN / "canvas-export.csv", "Determinants"), RESULTS[:5], tmp_path / "canvas.csv"
+        )
         same_as_golden(tmp_path / "canvas.csv")
         assert left == ["Dan", "Eve"]
 
     def test_moodle(self, tmp_path):
-        left = fill_moodle(GOLDEN / "moodle-worksheet.csv", TASKS, RESULTS[:5], tmp_path / "moodle.csv")
+        left = fill_moodle(read_moodle(GOLDEN / "moodle-worksheet.csv"), TASKS, RESULTS[:5], tmp_path / "moodle.csv")
         same_as_golden(tmp_path / "moodle.csv")
         assert left == ["Dan", "Eve"]
 
@@ -211,9 +227,9 @@ class TestForms:
 
     def test_an_export_of_another_form(self, tmp_path):
         with pytest.raises(ValueError, match=r"expected one column 'Jacobians', got \['Student', "):
-            fill_canvas(GOLDEN / "canvas-export.csv", "Jacobians", RESULTS, tmp_path / "x.csv")
+            read_canvas(GOLDEN / "canvas-export.csv", "Jacobians")
         with pytest.raises(ValueError, match=r"\['Feedback comments', 'Full name', 'Grade', 'Identifier'\] missing"):
-            fill_moodle(GOLDEN / "canvas-export.csv", TASKS, RESULTS, tmp_path / "x.csv")
+            read_moodle(GOLDEN / "canvas-export.csv")
 
 
 class TestPages:
@@ -242,7 +258,7 @@ class TestPages:
         assert feedback(TASKS, RESULTS[2]) == "unreadable: not a notebook: ValueError"
 
 
-def test_from_a_zip_to_the_tables(source, tmp_path, capsys):
+def test_from_a_zip_to_the_tables(source, tmp_path, monkeypatch, capsys):
     """All of it once, without a sandbox, so that it runs everywhere."""
     import nbformat
 
@@ -252,19 +268,60 @@ def test_from_a_zip_to_the_tables(source, tmp_path, capsys):
     solved = nbformat.writes(TestNotebooks().solved())
     hand_in = {"leeann_31_1_planes.ipynb": solved, "bo_LATE_32_2_planes-1.ipynb": nbformat.writes(make_notebook())[:99]}
     archive = make_zip(tmp_path / "in.zip", hand_in)
-    out = tmp_path / "grades.csv"
+    out = tmp_path / "out" / "grades.csv"
     export = str(GOLDEN / "canvas-export.csv")
     command = ["grade", str(source), str(archive), "-o", str(out), "--canvas", export, "Determinants", "--unsafe"]
+    monkeypatch.setenv("COURSE_SEED", "7")
+    (tmp_path / "out" / "grades-feedback").mkdir(parents=True)
+    (tmp_path / "out" / "grades-feedback" / "gone_30.html").write_text("of a student who left")
     assert main(command) == 0
     said = capsys.readouterr()
-    assert said.out.split("\n")[:3] == ["ok: 1", "unreadable: 1", str(out)]
+    assert said.out.split("\n")[:4] == ["ok: 1", "unreadable: 1", "tests: the book's, COURSE_SEED=7", str(out)]
     assert "--unsafe: answers can read your files" in said.err
     rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert {row["tests"] for row in rows} == {"the book's, COURSE_SEED=7"}
     assert [(row["student"], row["score"], row["max_score"], row["status"]) for row in rows] == [
         ("bo", "", "4", "unreadable"),
         ("leeann", "4", "4", "ok"),
     ]
-    pages = {path.name: path.read_text() for path in (tmp_path / "grades-feedback").iterdir()}
+    pages = {path.name: path.read_text() for path in (out.parent / "grades-feedback").iterdir()}
     assert set(pages) == {"bo_32.html", "leeann_31.html"}
     assert "swapped_rows" not in str(pages)
-    assert "Lee, Ann,31,lee,S1,4" in (tmp_path / "grades-canvas.csv").read_text().replace('"', "")
+    assert "Lee, Ann,31,lee,S1,4" in (out.parent / "grades-canvas.csv").read_text().replace('"', "")
+
+
+REFUSED = {
+    "a column": (["--canvas", str(GOLDEN / "canvas-export.csv"), "Jacobians"], "expected one column 'Jacobians'"),
+    "a gradebook": (["--canvas", "none.csv", "Jacobians"], "none.csv"),
+    "a worksheet": (["--moodle", str(GOLDEN / "canvas-export.csv")], "'Identifier'] missing"),
+    "two for Gradescope": (["--gradescope", "results.json"], "--gradescope takes one submission, got 2"),
+    "an overlay": (["--overlay", "none"], "planes.ipynb: there is no such file"),
+    "a table": (["-o", "."], ". is a folder: -o takes the name of a table, such as grades.csv"),
+    "a table in a file": (["-o", f"{GOLDEN}/README.md/grades.csv"], "README.md"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_can_be_refused_is_refused_before_grading(options, message, source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("course.__main__.grade", lambda *_: pytest.fail("grades"))
+    monkeypatch.chdir(tmp_path)
+    archive = make_zip(tmp_path / "in.zip", {"ann/a.ipynb": "{}", "bea/b.ipynb": "{}"})
+    assert main(["grade", str(source), str(archive), "-o", str(tmp_path / "new" / "grades.csv"), *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_an_older_table_is_not_taken_for_this_run_s(source, tmp_path, monkeypatch, capsys):
+    (tmp_path / "in" / "ann").mkdir(parents=True)
+    out = tmp_path / "out" / "grades.csv"
+    command = ["grade", str(source), str(tmp_path / "in"), "-o", str(out), "--unsafe"]
+    monkeypatch.setenv("COURSE_SEED", "seven")
+    assert main(command) == 1
+    assert "earlier" not in capsys.readouterr().err
+    (out.parent / "grades-feedback").mkdir(parents=True)
+    out.write_text("old")
+    assert main(command) == 1
+    assert capsys.readouterr().err.split("\n")[1] == (
+        f"{out}, {out.parent / 'grades-feedback'}: of an earlier run, and left as they were."
+    )
+    assert out.read_text() == "old"
