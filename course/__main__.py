@@ -1,4 +1,4 @@
-"""The command line: `python -m course release | grade | check | verify | view | leaks`."""
+"""The command line: `python -m course release | grade | forms | check | verify | view | leaks`."""
 
 import argparse
 import os
@@ -14,6 +14,7 @@ from course.gradebook import (
     fill_moodle,
     read_canvas,
     read_moodle,
+    read_table,
     writable,
     write_csv,
     write_gradescope,
@@ -44,12 +45,15 @@ def main(arguments=None):
     command.add_argument("submissions", metavar="SUBMISSIONS", help="a folder, or a zip of Canvas or Moodle")
     command.add_argument("-o", "--output", required=True, metavar="CSV", help="feedback goes into a folder beside it")
     command.add_argument("--overlay", metavar="DIR", help="your own notebooks of test cells, kept out of sight")
-    command.add_argument("--canvas", nargs=2, metavar=("EXPORT", "COLUMN"), help="also fill an exported gradebook")
-    command.add_argument("--moodle", metavar="WORKSHEET", help="also fill an exported grading worksheet")
+    _platforms(command)
     command.add_argument("--gradescope", metavar="JSON", help="also write results.json, of one submission")
     command.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time; default: one a core")
     command.add_argument("--unsafe", action="store_true", help="no sandbox: answers can do all that you can")
     command.set_defaults(run=_grade)
+    command = commands.add_parser("forms", help="fill a platform's form again, after you added points to the table")
+    command.add_argument("table", metavar="CSV", help="what `grade` wrote, with points in the blank columns")
+    _platforms(command)
+    command.set_defaults(run=_forms)
     command = commands.add_parser("check", help="run the visible tests on your own notebook")
     command.add_argument("notebook", metavar="NOTEBOOK")
     command.set_defaults(run=_check)
@@ -74,6 +78,11 @@ def main(arguments=None):
         return 2 if cured else 1
 
 
+def _platforms(command):
+    command.add_argument("--canvas", nargs=2, metavar=("EXPORT", "COLUMN"), help="fill an exported gradebook")
+    command.add_argument("--moodle", metavar="WORKSHEET", help="fill an exported grading worksheet")
+
+
 def _release(options):
     print(*release(options.chapters, options.output), sep="\n")
     return 0
@@ -84,7 +93,7 @@ def _grade(options):
     if output.is_dir():
         raise GradingError(f"{output} is a folder: -o takes the name of a table, such as {output / 'grades.csv'}")
     pages = output.with_name(f"{output.stem}-feedback")
-    forms = {kind: output.with_name(f"{output.stem}-{kind}.csv") for kind in ("canvas", "moodle")}
+    forms = [_form(output, platform) for platform in ("canvas", "moodle")]
     try:
         seed = os.environ.get("COURSE_SEED")
         if seed is not None and not seed.isdecimal():
@@ -98,7 +107,7 @@ def _grade(options):
         moodle = options.moodle and read_moodle(options.moodle)
         if options.gradescope and len(submissions) != 1:
             raise FormError(f"--gradescope takes one submission, got {len(submissions)}")
-        wanted = [output, canvas and forms["canvas"], moodle and forms["moodle"]]
+        wanted = [output, canvas and forms[0], moodle and forms[1]]
         wanted += [options.gradescope and Path(options.gradescope), pages.exists() and pages / "page.html"]
         for path in filter(None, wanted):
             writable(path)
@@ -107,27 +116,45 @@ def _grade(options):
             print(warning, file=sys.stderr)
         results = grade(tasks, solution, submissions, not options.unsafe, options.jobs)
     except (*ERRORS, KeyboardInterrupt) as error:
-        if older := [str(path) for path in (output, pages, *forms.values()) if path.exists()]:
+        if older := [str(path) for path in (output, pages, *forms) if path.exists()]:
             error.add_note(f"{', '.join(older)}: of an earlier run, and left as they were.")
         raise
     private = sorted({task.private for task in tasks if task.private})
     tests = ", ".join(["the book's", *([f"COURSE_SEED={seed}"] if seed else []), *private])
     write_csv(output, tasks, results, tests)
     write_pages(pages, f"Exercises: {source.stem}", tasks, results)
-    left = []
-    if canvas:
-        left += fill_canvas(*canvas, results, forms["canvas"])
-    if moodle:
-        left += fill_moodle(moodle, tasks, results, forms["moodle"])
     if options.gradescope:
         write_gradescope(options.gradescope, tasks, results[0])
-    for student in left:
-        print(f"not in the learning platform's list: {student}", file=sys.stderr)
+    _fill(output, canvas, moodle)
     for status in sorted({result.status for result in results}):
         print(f"{status}: {sum(result.status == status for result in results)}")
     print(f"tests: {tests}")
     print(output)
     return int(any(result.status == "infrastructure" for result in results))
+
+
+def _fill(path, canvas, moodle):
+    """Fill the forms of learning platforms from a table of grades."""
+    table, left = read_table(path), []
+    if canvas:
+        left += fill_canvas(*canvas, table, _form(path, "canvas"))
+    if moodle:
+        left += fill_moodle(moodle, table, _form(path, "moodle"))
+    for student in left:
+        print(f"not in the learning platform's list: {student}", file=sys.stderr)
+
+
+def _form(path, platform):
+    return path.with_name(f"{path.stem}-{platform}.csv")
+
+
+def _forms(options):
+    if not (options.canvas or options.moodle):
+        raise FormError("forms: which platform's? Give --canvas or --moodle.")
+    canvas = options.canvas and read_canvas(*options.canvas)
+    moodle = options.moodle and read_moodle(options.moodle)
+    _fill(Path(options.table), canvas, moodle)
+    return 0
 
 
 def _check(options):

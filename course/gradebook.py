@@ -121,18 +121,33 @@ def read_canvas(export, column):
     return rows, columns[0]
 
 
-def fill_canvas(rows, column, results, output):
+def read_table(path):
+    """Return the rows of a table of grades; a score is the sum of its exercises, with points that a person added."""
+    rows = _read(path, {"student", "id", "score", "max_score", "feedback"})
+    names = list(rows[0])
+    keys = names[names.index("max_score") + 1 : names.index("feedback")]
+    for row in rows:
+        cells = [(row[key] or "").strip() for key in keys]
+        try:
+            points = [float(cell) for cell in cells if cell]
+        except ValueError as error:
+            raise FormError(f"{path}: points of {row['student']}: {error}") from None
+        row["score"] = number(sum(points)) if points else ""
+    return rows
+
+
+def fill_canvas(rows, column, table, output):
     """Fill one column of the rows of a gradebook of Canvas; all other cells stay as they are.
 
     A student is found by the id in the name of the file that Canvas gave, or by the login.
     """
-    found = _by_id(results)
+    found = _by_id(table)
     for row in rows:
-        result = found.pop(row["ID"].strip(), None) or found.pop(row["SIS Login ID"].strip(), None)
-        if result and result.score is not None:
-            row[column] = number(result.score)
+        grade = found.pop(row["ID"].strip(), None) or found.pop(row["SIS Login ID"].strip(), None)
+        if grade and grade["score"]:
+            row[column] = grade["score"]
     _write(output, rows, "utf-8-sig")
-    return sorted(result.student for result in found.values())
+    return sorted(grade["student"] for grade in found.values())
 
 
 def read_moodle(worksheet):
@@ -140,15 +155,15 @@ def read_moodle(worksheet):
     return _read(worksheet, {"Identifier", "Full name", "Grade", "Feedback comments"})
 
 
-def fill_moodle(rows, tasks, results, output):
+def fill_moodle(rows, table, output):
     """Fill grade and feedback of the rows of a worksheet of Moodle (`Identifier` is `Participant 1234`)."""
-    found = _by_id(results)
+    found = _by_id(table)
     for row in rows:
-        result = found.pop(row["Identifier"].split()[-1] if row["Identifier"].split() else "", None)
-        if result and result.score is not None:
-            row["Grade"], row["Feedback comments"] = number(result.score), html.escape(safe(feedback(tasks, result)))
+        grade = found.pop(row["Identifier"].split()[-1] if row["Identifier"].split() else "", None)
+        if grade and grade["score"]:
+            row["Grade"], row["Feedback comments"] = grade["score"], html.escape(safe(grade["feedback"]))
     _write(output, rows, "utf-8")
-    return sorted(result.student for result in found.values())
+    return sorted(grade["student"] for grade in found.values())
 
 
 def write_gradescope(path, tasks, result):
@@ -171,8 +186,8 @@ def write_gradescope(path, tasks, result):
     Path(path).write_text(json.dumps({"score": result.score, "tests": tests}, indent=1) + "\n", encoding="utf-8")
 
 
-def _by_id(results):
-    return {result.lms_id or result.student: result for result in results}
+def _by_id(table):
+    return {row["id"] or row["student"]: row for row in table}
 
 
 def _read(path, wanted):

@@ -16,6 +16,7 @@ from course.gradebook import (
     page,
     read_canvas,
     read_moodle,
+    read_table,
     safe,
     write_csv,
     write_gradescope,
@@ -185,6 +186,11 @@ RESULTS = [
 TESTS = "the book's, COURSE_SEED=7"
 
 
+def rows(folder):
+    write_csv(folder / "five.csv", TASKS, RESULTS[:5], TESTS)
+    return read_table(folder / "five.csv")
+
+
 def same_as_golden(path):
     golden = GOLDEN / path.name
     assert path.read_bytes() == golden.read_bytes(), golden
@@ -209,13 +215,13 @@ class TestForms:
 
     def test_canvas(self, tmp_path):
         left = fill_canvas(
-            *read_canvas(GOLDEN / "canvas-export.csv", "Determinants"), RESULTS[:5], tmp_path / "canvas.csv"
+            *read_canvas(GOLDEN / "canvas-export.csv", "Determinants"), rows(tmp_path), tmp_path / "canvas.csv"
         )
         same_as_golden(tmp_path / "canvas.csv")
         assert left == ["Dan", "Eve"]
 
     def test_moodle(self, tmp_path):
-        left = fill_moodle(read_moodle(GOLDEN / "moodle-worksheet.csv"), TASKS, RESULTS[:5], tmp_path / "moodle.csv")
+        left = fill_moodle(read_moodle(GOLDEN / "moodle-worksheet.csv"), rows(tmp_path), tmp_path / "moodle.csv")
         same_as_golden(tmp_path / "moodle.csv")
         assert left == ["Dan", "Eve"]
 
@@ -230,6 +236,41 @@ class TestForms:
             read_canvas(GOLDEN / "canvas-export.csv", "Jacobians")
         with pytest.raises(ValueError, match=r"\['Feedback comments', 'Full name', 'Grade', 'Identifier'\] missing"):
             read_moodle(GOLDEN / "canvas-export.csv")
+
+
+class TestPointsByHand:
+    """Written into the blank columns of the table, they reach the platform's form."""
+
+    def table(self, tmp_path, points):
+        write_csv(tmp_path / "grades.csv", TASKS, RESULTS[:5], TESTS)
+        with (tmp_path / "grades.csv").open(newline="") as file:
+            table = list(csv.DictReader(file))
+        table[0]["two"], table[4]["two"] = points
+        with (tmp_path / "grades.csv").open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, table[0])
+            writer.writeheader()
+            writer.writerows(table)
+        return str(tmp_path / "grades.csv")
+
+    def test_are_added(self, tmp_path, capsys):
+        path = self.table(tmp_path, ("2.5", "3"))
+        canvas = ["--canvas", str(GOLDEN / "canvas-export.csv"), "Determinants"]
+        assert main(["forms", path, *canvas, "--moodle", str(GOLDEN / "moodle-worksheet.csv")]) == 0
+        assert capsys.readouterr().err.count("not in the learning platform's list: Eve") == 2
+        assert '"Lee, Ann",31,lee,S1,6,50' in (tmp_path / "grades-canvas.csv").read_text()
+        moodle = list(csv.DictReader((tmp_path / "grades-moodle.csv").read_text().splitlines()))
+        assert [row["Grade"] for row in moodle[:3]] == ["6", "1.5", ""]
+        assert [row["score"] for row in read_table(path)] == ["6", "1.5", "", "", "3"]
+
+    def test_must_be_numbers(self, tmp_path, capsys):
+        path = self.table(tmp_path, ("two", ""))
+        assert main(["forms", path, "--moodle", str(GOLDEN / "moodle-worksheet.csv")]) == 1
+        assert capsys.readouterr().err == f"{path}: points of Ann Lee: could not convert string to float: 'two'\n"
+        assert not (tmp_path / "grades-moodle.csv").exists()
+
+    def test_need_a_platform(self, tmp_path, capsys):
+        assert main(["forms", self.table(tmp_path, ("", ""))]) == 1
+        assert capsys.readouterr().err == "forms: which platform's? Give --canvas or --moodle.\n"
 
 
 class TestPages:
