@@ -36,10 +36,16 @@ def collect(path, chapter):
     """
     path = Path(path)
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return _sorted(path, chapter, _of_zip(path, archive))
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return _sorted(path, chapter, _of_zip(path, archive))
+        except zipfile.BadZipFile as error:
+            raise IntakeError(f"{path} is damaged: download it again ({error})") from None
+    if not path.exists():
+        raise IntakeError(f"{path}: there is no such folder or zip of submissions")
     if not path.is_dir():
-        raise IntakeError(f"{path}: expected a folder or a zip of submissions")
+        trouble = "is cut off or empty: download it again" if path.suffix == ".zip" else "is neither folder nor zip"
+        raise IntakeError(f"{path} {trouble}")
     return _sorted(path, chapter, _of_folder(path))
 
 

@@ -152,9 +152,15 @@ class TestIntake:
 
     def test_nothing_to_grade(self, tmp_path):
         (tmp_path / "x.txt").write_text("")
+        whole = make_zip(tmp_path / "whole.zip", {"ann/a.ipynb": "{}"}).read_bytes()
+        (tmp_path / "half.zip").write_bytes(whole[: len(whole) // 2])
+        (tmp_path / "bad.zip").write_bytes(whole.replace(b"PK\1\2", b"PK\1\3"))
         for path, message in (
             (make_zip(tmp_path / "e.zip", {}), "holds no submission"),
-            (tmp_path / "x.txt", "expected"),
+            (tmp_path / "x.txt", "x.txt is neither folder nor zip"),
+            (tmp_path / "half.zip", "half.zip is cut off or empty: download it again"),
+            (tmp_path / "bad.zip", "bad.zip is damaged: download it again"),
+            (tmp_path / "none.zip", "none.zip: there is no such folder or zip of submissions"),
         ):
             with pytest.raises(IntakeError, match=message):
                 collect(path, "planes")
