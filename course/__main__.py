@@ -123,9 +123,9 @@ def _grade(options):
     tests = ", ".join(["the book's", *([f"COURSE_SEED={seed}"] if seed else []), *private])
     write_csv(output, tasks, results, tests)
     write_pages(pages, f"Exercises: {source.stem}", tasks, results)
+    _fill(output, canvas, moodle)
     if options.gradescope:
         write_gradescope(options.gradescope, tasks, results[0])
-    _fill(output, canvas, moodle)
     for status in sorted({result.status for result in results}):
         print(f"{status}: {sum(result.status == status for result in results)}")
     print(f"tests: {tests}")

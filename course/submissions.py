@@ -3,6 +3,7 @@
 import re
 import stat
 import zipfile
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,22 +66,23 @@ def _choose(student, lms_id, chapter, files):
         others = ", ".join(sorted(Path(file).name for file, _ in files if file)[:5])
         return Submission(student, lms_id, note=f"no notebook{f', but {others}' if others else ''}")
     # a notebook says of which chapter it is, whatever its name; one that says nothing may be of this one
-    found = {"this": [], "unknown": [], "other": []}
+    last, count, others = {}, Counter(), []
     for file, read in notebooks:
         try:
             submission = Submission(student, lms_id, file, read())
             labels = chapters(submission.text)
         except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
             submission, labels = Submission(student, lms_id, file, note=f"cannot be read: {error}"), set()
-        kind = "unknown" if not labels else "this" if chapter in labels else "other"
-        found[kind].append(submission if kind != "other" else f"{file} of {', '.join(sorted(labels))}")
-    candidates = found["this"] or found["unknown"]
-    if not candidates:
-        return Submission(student, lms_id, note=f"no notebook of {chapter}, but {'; '.join(found['other'][:5])}")
-    if candidates[1:] and candidates[-1].text is not None:
-        note = f"{len(candidates)} notebooks of this chapter: this one was graded, being the last by name"
-        return replace(candidates[-1], note=note)
-    return candidates[-1]
+        if labels and chapter not in labels:
+            others.append(f"{file} of {', '.join(sorted(labels))}")
+            continue
+        last[bool(labels)] = submission
+        count[bool(labels)] += 1
+    if not last:
+        return Submission(student, lms_id, note=f"no notebook of {chapter}, but {'; '.join(others[:5])}")
+    chosen, copies = last[max(last)], count[max(last)]
+    note = f"{copies} notebooks of this chapter: this one was graded, being the last by name" if copies > 1 else ""
+    return replace(chosen, note="; ".join(filter(None, [note, chosen.note])))
 
 
 def _age(name):
