@@ -356,15 +356,21 @@ class TestPrivateTests:
         assert result.score == 4
 
     @pytest.mark.parametrize(
-        ("cell_id", "test", "message"),
+        ("cells", "message"),
         [
-            ("sheer-test", "", "cell sheer-test replaces no test; the tests are determinant-test, shear-test"),
-            ("mine", "", "no cell has the id of a test; the tests are determinant-test, shear-test"),
-            ("shear-test", "x = 1\nassert shear(", "cell shear-test is not Python: line 2: '(' was never closed"),
+            (
+                [("shear-test", ""), ("sheer-test", "")],
+                "cell sheer-test replaces no test; the tests are determinant-test, shear-test",
+            ),
+            ([("mine", "")], "no cell has the id of a test; the tests are determinant-test, shear-test"),
+            (
+                [("shear-test", "x = 1\nassert shear(")],
+                "cell shear-test is not Python: line 2: '(' was never closed",
+            ),
         ],
     )
-    def test_an_error_of_an_overlay_names_its_file(self, cell_id, test, message, source, tmp_path):
-        folder = self.overlay(tmp_path, (cell_id, test))
+    def test_an_error_of_an_overlay_names_its_file(self, cells, message, source, tmp_path):
+        folder = self.overlay(tmp_path, *cells)
         with pytest.raises(MarkupError, match=re.escape(f"{folder / 'planes.ipynb'}: {message}")):
             load(source, folder)
         (folder / "planes.ipynb").write_text('{"cells": [')

@@ -285,6 +285,8 @@ class TestPages:
         same_as_golden(tmp_path / "feedback.html")
 
     def test_names_stay_in_the_folder_and_apart(self, tmp_path):
+        (tmp_path / "pages").mkdir()
+        (tmp_path / "pages" / "gone_30.html").write_text("of an earlier run")
         write_pages(tmp_path / "pages", "t", TASKS, RESULTS)
         names = sorted(path.name for path in tmp_path.rglob("*.html"))
         assert names == [
@@ -319,8 +321,6 @@ def test_from_a_zip_to_the_tables(source, tmp_path, monkeypatch, capsys):
     export = str(GOLDEN / "canvas-export.csv")
     command = ["grade", str(source), str(archive), "-o", str(out), "--canvas", export, "Determinants", "--unsafe"]
     monkeypatch.setenv("COURSE_SEED", "7")
-    (tmp_path / "out" / "grades-feedback").mkdir(parents=True)
-    (tmp_path / "out" / "grades-feedback" / "gone_30.html").write_text("of a student who left")
     assert main(command) == 0
     said = capsys.readouterr()
     assert said.out.split("\n")[:4] == ["ok: 1", "unreadable: 1", "tests: the book's, COURSE_SEED=7", str(out)]
