@@ -83,6 +83,20 @@ def _apply(map, params, x, context, inverse=False, base=None):
     return reduce(operator.add, changes, joined(x, calls, base) if calls else base.log_prob(x))
 
 
+def _apply_to_all(map, params, x, context, inverse=False, base=None):
+    """Return what `_apply` does; where nothing is differentiated, block by block."""
+    calls = _fused_calls(map, params, x, context, inverse)
+    if calls:
+        return joined(x, calls, base)  # which has blocks of its own, and prepares its layers once for all of them
+
+    def of_block(x, context):
+        result = _apply(map, params, x, context, inverse, base)
+        return result if base is None else (result,)
+
+    results = _in_blocks(of_block, params, x, context)
+    return results if base is None else results[0]
+
+
 @dataclass(frozen=True, eq=False)
 class Flow:
     """The density of x = f⁻¹(z), where z is drawn from `base` and the parameters of f, `map`, are trained.
@@ -125,15 +139,7 @@ class Flow:
     def log_prob(self, params, x, context=None):
         """Return log p(x), shape (N,)."""
         x = check_batch("Flow", x)
-        context = _check_context(context, x)
-        calls = _fused_calls(self.map, params["map"], x, context)
-        if calls:
-            return joined(x, calls, self.base)
-
-        def of_block(x, context):
-            return (_apply(self.map, params["map"], x, context, base=self.base),)
-
-        return _in_blocks(of_block, params, x, context)[0]
+        return _apply_to_all(self.map, params["map"], x, _check_context(context, x), base=self.base)
 
     def from_noise(self, params, z, context=None):
         """Return (x, log p(x)) of x = f⁻¹(z), both differentiable by `params`: the pathwise way to a sample."""
@@ -152,15 +158,7 @@ class Flow:
     def sample(self, params, rng, n, context=None):
         """Draw n points."""
         z = self._noise(params, rng, n)
-        context = _check_context(context, z)
-        calls = _fused_calls(self.map, params["map"], z, context, inverse=True)
-        if calls:
-            return joined(z, calls)[0]
-
-        def of_block(z, context):
-            return _apply(self.map, params["map"], z, context, inverse=True)[:1]
-
-        return _in_blocks(of_block, params, z, context)[0]
+        return _apply_to_all(self.map, params["map"], z, _check_context(context, z), inverse=True)[0]
 
     def loss(self, params, rng, batch):
         """Return −mean log p(x) for `fit`; `batch` is x, or (x, context)."""
