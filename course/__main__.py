@@ -20,12 +20,13 @@ from course.gradebook import (
     write_gradescope,
     write_pages,
 )
-from course.grading import GradingError, grade, load, visible_marks
+from course.grading import GradingError, grade, visible_marks
 from course.leaks import scan
 from course.markup import MarkupError, chapters, read
 from course.release import find, release
 from course.sandbox import CURE, SandboxError
 from course.submissions import IntakeError, collect
+from course.tasks import load
 from course.verify import report, verify
 from course.views import VIEWS
 

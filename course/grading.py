@@ -1,7 +1,5 @@
 """Grade a notebook: its cells run in a worker, the source's tests outside of it, an exercise at a time."""
 
-import ast
-import contextlib
 import os
 import re
 import time
@@ -13,31 +11,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from course.judge import Failure, attempt, judge, makes_objects
-from course.markup import MarkupError, chapters, check, cut_region, drop_markers, exercises, name, parse, read, role
-from course.names import borrowed, defined, forbidden, reseeded
+from course.judge import Failure, attempt, judge
+from course.markup import MarkupError, chapters, name, parse, read
+from course.names import definitions, forbidden, plain, syntax_error, with_helpers
 from course.release import find
 from course.sandbox import SandboxError, Worker
-from course.views import student
+from course.tasks import load
 
 CELL, WHOLE = 60, 600  # seconds for a cell or a test, and for a notebook
 MEMORY = 2**32  # bytes of a process that grades
-
-
-@dataclass(frozen=True)
-class Task:
-    """An exercise as it is graded; `names` is empty where a person does it."""
-
-    key: str
-    title: str
-    points: float
-    names: frozenset = frozenset()
-    objects: bool = False
-    opening: tuple = ()
-    visible: str = ""
-    full: object = None
-    forbid: tuple = ()
-    private: str = ""  # the file of the instructor's own test
 
 
 @dataclass(frozen=True)
@@ -68,61 +50,6 @@ class Result:
 
 class GradingError(RuntimeError):
     """Nothing can be graded, for a reason that is no student's."""
-
-
-def load(path, overlay=None, seed=None):
-    """Return the tasks of an exercise notebook and the code cells of its solution.
-
-    `overlay` is a folder whose notebook of the same name holds private test cells. Each takes the place of the hidden
-    tests of the cell of its id, all of it; points and visible tests stay those of the book.
-    `seed` goes into the seeds of the generators of the hidden tests.
-    """
-    nb = read(path)
-    check(nb)
-    file = overlay and Path(overlay) / Path(path).name
-    private = dict.fromkeys(_lay_over(nb, file), str(file)) if file else {}
-    return [_task(nb, exercise, seed, private) for exercise in exercises(nb)], [
-        drop_markers(cell.source) for cell in nb.cells if cell.cell_type == "code" and role(cell) != "test"
-    ]
-
-
-def _lay_over(nb, path):
-    """Put private tests in the place of the hidden ones; return the keys of their exercises."""
-    tests = {cell.id: cell for cell in nb.cells if role(cell) == "test"}
-    cells = [cell for cell in read(path).cells if cell.cell_type == "code"]
-    private = [cell for cell in cells if cell.get("id") in tests]
-    unknown = [cell.id for cell in cells if cell.get("id", "").endswith("-test") and cell.id not in tests]
-    if unknown or not private:
-        trouble = f"cell {unknown[0]} replaces no test" if unknown else "no cell has the id of a test"
-        raise MarkupError(f"{path}: {trouble}; the tests are {', '.join(sorted(tests))}")
-    for cell in private:
-        text = plain(drop_markers(cell.source))
-        if error := _syntax_error(text):
-            raise MarkupError(f"{path}: cell {cell.id} is not Python: {error}")
-        visible = cut_region(tests[cell.id].source, "HIDDEN TESTS")
-        tests[cell.id].source = f"{visible}\n### BEGIN HIDDEN TESTS\n{text}\n### END HIDDEN TESTS"
-    return {cell.id.removesuffix("-test") for cell in private}
-
-
-def _task(nb, exercise, seed, private):
-    answer, title = exercise.answer, f"Exercise {exercise.number}"
-    if exercise.test is None:
-        return Task(answer.id, title, answer.metadata["nbgrader"]["points"])
-    stub = next(cell.source for cell in student(nb).cells if cell.id == answer.id)
-    first = nb.cells.index(exercises(nb)[0].cells[0])
-    before = [*nb.cells[:first], *exercise.cells[: exercise.cells.index(answer)]]
-    return Task(
-        answer.id,
-        title,
-        exercise.test.metadata["nbgrader"]["points"],
-        frozenset(defined(stub)),
-        makes_objects(stub),
-        tuple(cell.source for cell in before if cell.cell_type == "code" and role(cell) is None),
-        cut_region(exercise.test.source, "HIDDEN TESTS"),
-        reseeded(exercise.test.source, seed),
-        tuple(answer.metadata.get("course", {}).get("forbid", [])),
-        private.get(answer.id, ""),
-    )
 
 
 def grade(tasks, solution, submissions, sandboxed=True, jobs=None):
@@ -198,19 +125,6 @@ def code_cells(text):
     return [plain(cell.source) for cell in parse(text).cells if cell.cell_type == "code"]
 
 
-def plain(source):
-    r"""Return a cell's text as Python: lines of IPython, which begin with % or !, are emptied in what is none.
-
-    >>> plain("%matplotlib inline\nx = 1")
-    '\nx = 1'
-    """
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n"))
-    return source
-
-
 def grade_one(tasks, sandboxed, cells, tell=None):
     """Return the marks of a notebook's code cells, by exercise.
 
@@ -230,7 +144,7 @@ class _Grading:
         self.tasks, self.sandboxed, self.tell = tasks, sandboxed, tell or (lambda _: None)
         visible = {task.visible.strip() for task in tasks}
         self.cells = [text for text in cells if text.strip() not in visible]
-        self.defines = [_defined(text) for text in self.cells]
+        self.defines = [definitions(text) for text in self.cells]
         self.failures = {}  # by number of cell
         self.found = {}  # by key of task
         self.deadline = time.monotonic() + WHOLE
@@ -291,7 +205,7 @@ class _Grading:
             self.found[task.key] = "forbidden", Failure("Forbidden", ", ".join(names))
             return
         for where, test in (("visible", task.visible), ("hidden", task.full)):
-            failure = judge(self.worker, task.opening, task.names, test, self._seconds(), task.objects)
+            failure = judge(self.worker, task, test, self._seconds())
             self.found[task.key] = where, failure
             if failure:
                 if failure.fatal:
@@ -303,7 +217,7 @@ class _Grading:
         if not task.forbid:
             return []
         try:
-            text = _with_helpers(self.cells, self._owner(task))
+            text = with_helpers(self.cells, self._owner(task))
             lines = forbidden(text, task.forbid, "\n".join(task.opening))
         except (SyntaxError, ValueError, RecursionError):
             return []  # it does not run either
@@ -338,7 +252,7 @@ class _Grading:
         """Tell what is wrong with the last cell that would define the answer, if it were Python."""
         names = "|".join(map(re.escape, sorted(task.names)))
         begins = re.compile(rf"^(?:(?:def|class)\s+(?:{names})\b|(?:{names})\s*=)", re.MULTILINE)
-        found = [error for text in self.cells if begins.search(text) and (error := _syntax_error(text))]
+        found = [error for text in self.cells if begins.search(text) and (error := syntax_error(text))]
         return f"the cell of the answer is not Python: {found[-1]}" if found else ""
 
     def _left_out(self):
@@ -352,37 +266,3 @@ class _Grading:
 
 def _beginning(text):
     return f"`{next(iter(text.strip().splitlines()), '')[:60]}`"
-
-
-def _syntax_error(text):
-    """Return the line of a cell that is not Python and what is wrong there, or None."""
-    try:
-        defined(text)
-    except SyntaxError as error:
-        return f"line {error.lineno}: {error.msg}"
-    except (ValueError, RecursionError, MemoryError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _defined(text):
-    try:
-        return defined(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
-
-
-def _with_helpers(cells, owner):
-    """Return the answer's text after all statements of other cells that define what it uses, directly or not."""
-    statements = []
-    for number, text in enumerate(cells):
-        with contextlib.suppress(SyntaxError, ValueError, RecursionError):
-            lines = [ast.unparse(node) for node in ast.parse(text).body if number != owner]
-            statements += [(line, _defined(line)) for line in lines]
-    used, wanted = [], borrowed(cells[owner])
-    while more := [item for item in statements if item[1] & wanted and item not in used]:
-        used += more
-        wanted |= set().union(*(borrowed(text) for text, _ in more))
-    if wanted - set().union(*(names for _, names in statements)):
-        used += [item for item in statements if item[0].endswith("import *")]
-    return "\n".join([*(text for text, _ in used), cells[owner]])

@@ -1,6 +1,5 @@
 """Run tests here on an answer that lives in another process."""
 
-import ast
 import builtins
 import warnings
 from dataclasses import dataclass
@@ -61,27 +60,18 @@ def attempt(worker, seconds, action):
     return None
 
 
-def judge(worker, opening, names, test, seconds, objects):
-    """Run a test cell on those names of the answer; return how it failed, or None where it passes.
-
-    `opening` holds the source notebook's own cells before the answer, `objects` says whether an answer may return
-    instances of its classes.
-    """
+def judge(worker, task, test, seconds):
+    """Run a test cell on the names of a task's answer; return how it failed, or None where it passes."""
 
     def action():
         namespace = {"__name__": "__test__"}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for text in opening:
+            for text in task.opening:
                 exec(compile(text, "<opening>", "exec"), namespace)
             worker.forget()
-            worker.link.objects = objects
-            namespace |= worker.take(sorted(names))
+            worker.link.objects = task.objects
+            namespace |= worker.take(sorted(task.names))
             exec(compile(test, "<test>", "exec"), namespace)
 
     return attempt(worker, seconds, action)
-
-
-def makes_objects(source):
-    """Say whether an answer defines a class, so that its instances may go over the line."""
-    return any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(source)))

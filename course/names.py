@@ -1,8 +1,11 @@
-"""What the text of a cell says about names, without running it: defined, read from elsewhere, forbidden."""
+"""What the text of a cell says, without running it: names it defines or reads, forbidden names, bad syntax."""
 
 import ast
 import builtins
+import contextlib
 import symtable
+
+NOT_READ = (SyntaxError, ValueError, RecursionError, MemoryError)  # what Python says of a text that it cannot read
 
 
 def defined(source):
@@ -92,6 +95,54 @@ def reseeded(source, seed):
             entropy = ast.List([ast.Constant(seed), *node.args], ast.Load())
             node.args = [ast.copy_location(entropy, node)]
     return ast.fix_missing_locations(tree)
+
+
+def plain(source):
+    r"""Return a cell's text as Python: lines of IPython, which begin with % or !, are emptied in what is none.
+
+    >>> plain("%matplotlib inline\nx = 1")
+    '\nx = 1'
+    """
+    try:
+        ast.parse(source)
+    except NOT_READ:
+        return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n"))
+    return source
+
+
+def syntax_error(text):
+    """Return the line of a cell that is not Python and what is wrong there, or None."""
+    try:
+        defined(text)
+    except SyntaxError as error:
+        return f"line {error.lineno}: {error.msg}"
+    except NOT_READ as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def definitions(text):
+    """Return what `defined` does, and nothing for a text that is not Python."""
+    try:
+        return defined(text)
+    except NOT_READ:
+        return set()
+
+
+def with_helpers(cells, owner):
+    """Return the answer's text after all statements of other cells that define what it uses, directly or not."""
+    statements = []
+    for number, text in enumerate(cells):
+        with contextlib.suppress(*NOT_READ):
+            lines = [ast.unparse(node) for node in ast.parse(text).body if number != owner]
+            statements += [(line, definitions(line)) for line in lines]
+    used, wanted = [], borrowed(cells[owner])
+    while more := [item for item in statements if item[1] & wanted and item not in used]:
+        used += more
+        wanted |= set().union(*(borrowed(text) for text, _ in more))
+    if wanted - set().union(*(names for _, names in statements)):
+        used += [item for item in statements if item[0].endswith("import *")]
+    return "\n".join([*(text for text, _ in used), cells[owner]])
 
 
 def _in_order(tree):

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import nbformat
 
-from course.judge import attempt, judge, makes_objects
-from course.markup import cut_region, drop_markers, exercises, problems, role
+from course.judge import attempt, judge
+from course.markup import drop_markers, exercises, problems
 from course.names import borrowed, defined, forbidden, imported
 from course.sandbox import Worker
-from course.views import student
+from course.tasks import Task, stub, task_of
 
 TIMEOUT = 120  # seconds for each step of a variant: thousands of calls over the line take long on a busy machine
 
@@ -37,15 +37,9 @@ class Variant:
     """An answer to one exercise, with all that is needed to run it."""
 
     notebook: str
-    exercise: str
     name: str
     answer: str
-    prelude: list
-    names: set
-    objects: bool
-    visible: str
-    full: str
-    forbid: list
+    task: Task
     seconds: int
 
 
@@ -75,11 +69,11 @@ def run(variant):
             return attempt(worker, variant.seconds, lambda: worker.run(text))
 
         def test(text):
-            return judge(worker, variant.prelude, variant.names, text, variant.seconds, variant.objects)
+            return judge(worker, variant.task, text, variant.seconds)
 
-        steps = [("prelude", cell, text) for text in variant.prelude]
-        steps += [("answer", cell, variant.answer), ("visible tests", test, variant.visible)]
-        for where, do, text in [*steps, ("hidden tests", test, variant.full)]:
+        steps = [("prelude", cell, text) for text in variant.task.opening]
+        steps += [("answer", cell, variant.answer), ("visible tests", test, variant.task.visible)]
+        for where, do, text in [*steps, ("hidden tests", test, variant.task.full)]:
             if failure := do(text):
                 return where, failure
     return None, None
@@ -104,37 +98,26 @@ def _first_code(nb):
 
 def _foreign(nb, exercise):
     """Tell which names a test cell takes from cells other than its answer's stub and the first imports."""
-    stub = next(cell.source for cell in student(nb).cells if cell.id == exercise.answer.id)
-    known = defined(stub) | imported(_first_code(nb))
+    known = defined(stub(nb, exercise)) | imported(_first_code(nb))
     return [f"the test cell reads {name!r} of another cell" for name in sorted(borrowed(exercise.test.source) - known)]
 
 
 def _variants(notebook, nb, exercise):
-    opening = nb.cells[: nb.cells.index(exercises(nb)[0].cells[0])]
-    before = exercise.cells[: exercise.cells.index(exercise.answer)]
-    prelude = [cell.source for cell in [*opening, *before] if cell.cell_type == "code" and role(cell) is None]
-    stub = next(cell.source for cell in student(nb).cells if cell.id == exercise.answer.id)
-    answers = {"solution": drop_markers(exercise.answer.source), "stub": stub}
+    answers = {"solution": drop_markers(exercise.answer.source), "stub": stub(nb, exercise)}
     answers |= {f"wrong {number}": cell.source for number, cell in enumerate(exercise.having("wrong"), start=1)}
-    names, objects = defined(stub), makes_objects(stub)
-    full = exercise.test.source
-    visible = cut_region(full, "HIDDEN TESTS")
-    forbid = exercise.answer.metadata.get("course", {}).get("forbid", [])
-    for name, answer in answers.items():
-        yield Variant(
-            notebook, exercise.answer.id, name, answer, prelude, names, objects, visible, full, forbid, TIMEOUT
-        )
+    task = task_of(nb, exercise)
+    return [Variant(notebook, name, answer, task, TIMEOUT) for name, answer in answers.items()]
 
 
 def _try(variant):
     ok, result = _judge(variant)
-    return Row(variant.notebook, variant.exercise, variant.name, ok, result)
+    return Row(variant.notebook, variant.task.key, variant.name, ok, result)
 
 
 def _judge(variant):
-    imports = "\n".join(variant.prelude)
+    imports = "\n".join(variant.task.opening)
     try:
-        shortcuts = forbidden(variant.answer, variant.forbid, imports)
+        shortcuts = forbidden(variant.answer, variant.task.forbid, imports)
     except SyntaxError as error:
         return False, f"is not Python: {error}"
     if shortcuts:

@@ -18,11 +18,13 @@ import pytest
 import course
 from course import ROOT, grading
 from course.__main__ import main
-from course.grading import GradingError, code_cells, grade, grade_one, load, plain
+from course.grading import GradingError, code_cells, grade, grade_one
 from course.markup import MarkupError
+from course.names import plain
 from course.release import find
 from course.sandbox import SandboxError, Worker
 from course.submissions import Submission
+from course.tasks import load
 from course.views import student
 from tests.course.conftest import cell_of, code_exercise, make_notebook
 from tests.course.submissions import (

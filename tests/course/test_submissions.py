@@ -22,8 +22,9 @@ from course.gradebook import (
     write_gradescope,
     write_pages,
 )
-from course.grading import Mark, Result, Task
+from course.grading import Mark, Result
 from course.submissions import IntakeError, collect
+from course.tasks import Task
 
 GOLDEN = Path(__file__).with_name("golden")
 

@@ -9,6 +9,7 @@ import pytest
 
 from course.judge import attempt, judge
 from course.sandbox import Worker
+from course.tasks import Task
 from course.wire import LONGEST, Broken, Link
 
 CELL = """
@@ -38,6 +39,10 @@ def worker():
     with Worker(sandboxed=False) as worker:
         worker.run(CELL)
         yield worker
+
+
+def judged(worker, names, test, seconds):
+    return judge(worker, Task("answer", "Exercise 1", 1, frozenset(names)), test, seconds)
 
 
 @pytest.fixture
@@ -157,10 +162,10 @@ class TestObjects:
         worker.run("def take_x(m): m.x += 1; return m.x\ndef take_y(m): return m._link.ask('get', m._number, ('_y',))")
         worker.run("def globals_of(f): return f._link.ask('get', f._number, ('__globals__',))")
         names = {"take_x", "take_y", "globals_of"}
-        assert judge(worker, [], names, test + "assert take_x(mine) == 2 == mine.x", 20, False) is None
-        failure = judge(worker, [], names, test + "take_y(mine)", 20, False)
+        assert judged(worker, names, test + "assert take_x(mine) == 2 == mine.x", 20) is None
+        failure = judged(worker, names, test + "take_y(mine)", 20)
         assert str(failure) == "TypeError: '_y' of Mine is not offered to an answer"
-        failure = judge(worker, [], names, "globals_of(lambda: 0)", 20, False)
+        failure = judged(worker, names, "globals_of(lambda: 0)", 20)
         assert str(failure) == "TypeError: '__globals__' of function is not offered to an answer"
 
 
@@ -222,7 +227,7 @@ class TestLies:
         with Worker(sandboxed=False) as other:
             other.run("import os\ndef f(): os._exit(3)")
             test = "try:\n    f()\nexcept Exception:\n    pass"
-            failure = judge(other, [], {"f"}, test, 20, False)
+            failure = judged(other, {"f"}, test, 20)
         assert (str(failure), failure.fatal) == ("Died: ended its process (code 3)", True)
 
 
@@ -236,18 +241,18 @@ class TestTime:
         with Worker(sandboxed=False) as worker:
             worker.run("def f(x):\n    x.value = 1\n    return f(x)")
             test = "class Some:\n    value = 0\nf(Some())"
-            failure = judge(worker, [], {"f"}, test, 60, False)
+            failure = judged(worker, {"f"}, test, 60)
             assert (failure.error, failure.fatal) == ("RecursionError", False)
-            assert judge(worker, [], {"f"}, "assert callable(f)", 20, False) is None
+            assert judged(worker, {"f"}, "assert callable(f)", 20) is None
 
     def test_calling_back_for_ever_ends(self):
         with Worker(sandboxed=False) as worker:
             worker.run("def f(g):\n    while True: g()")
-            failure = judge(worker, [], {"f"}, "f(lambda: None)", 1, False)
+            failure = judged(worker, {"f"}, "f(lambda: None)", 1)
         assert str(failure) == "Timeout: did not end within 1 s"
 
     def test_a_number_that_keeps_the_tests_busy_does_not(self):
         with Worker(sandboxed=False) as worker:
             worker.run("def f(): return 10**18")
-            failure = judge(worker, [], {"f"}, "for _ in range(f()): pass", 1, False)
+            failure = judged(worker, {"f"}, "for _ in range(f()): pass", 1)
         assert str(failure) == "Timeout: did not end within 1 s"
