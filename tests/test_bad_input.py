@@ -258,6 +258,7 @@ ROWS = [
     ("alternating_mask", "one feature", lambda: coupling.alternating_mask(1), ValueError, "2 or more"),
     ("half_mask", "parity 2", lambda: coupling.half_mask(4, 2), ValueError, "parity"),
     ("checkerboard_mask", "height 2.5", lambda: coupling.checkerboard_mask(2.5, 2), ValueError, "height"),
+    ("checkerboard_mask", "width 0", lambda: coupling.checkerboard_mask(2, 0), ValueError, "width"),
     ("AdditiveCoupling", "a mask of ones", lambda: coupling.AdditiveCoupling([1]), ValueError, "D = 1 has none"),
     ("AffineCoupling", "bound 0", lambda: coupling.AffineCoupling([1, 0], bound=0), ValueError, "bound"),
     ("AffineCoupling", "a mask of 3 for x of 2", lambda: coupling.AffineCoupling([1, 0, 1]).init(rng, ones), ValueError,

@@ -51,6 +51,13 @@ def test_mass_is_one_and_lies_within_the_bounds(toy):
 
 
 @pytest.mark.parametrize("toy", ALL)
+def test_the_bounds_are_no_wider_than_the_draws(toy):
+    x, (low, high) = toy.sample(np.random.default_rng(0), 100_000), np.array(toy.bounds).T
+    for gap in (x.min(axis=0) - low, high - x.max(axis=0)):
+        assert (gap < 0.12 * (high - low)).all()  # a wider box would waste the nodes of every quadrature
+
+
+@pytest.mark.parametrize("toy", ALL)
 def test_an_adaptive_rule_agrees_about_the_mass_of_a_strip(toy):
     # `quadrature` is the toy's own; SciPy knows nothing of it. The strip runs through the middle of the plane.
     low, high = 0.9, 1.1
