@@ -38,6 +38,7 @@ def page(nb):
     for cell in view.cells:
         if cell.cell_type == "code" and role(cell):
             _tag(cell, "skip-execution")
+            _tag(cell, role(cell))  # the live cells of the page know by it what Check runs
         if not (cell.cell_type == "markdown" and role(cell)):
             cells.append(cell)
         if cell.id in ends:

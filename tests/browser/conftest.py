@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.pyodide import PIN
 from tools.build import Handler
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
+MIME = {".mjs": "text/javascript", ".wasm": "application/wasm", ".json": "application/json"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
     "--no-sandbox",
@@ -65,24 +67,32 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, address):
-    """open_page(path, theme, width) -> a page whose `.outside` and `.errors` lists say what went wrong."""
+    """open_page(path, theme, width, cdn) -> a page whose `.outside` and `.errors` lists say what went wrong.
+
+    `cdn` holds the files that stand for Pyodide's address; `.fetched` lists the bytes of those that were asked for.
+    """
     contexts = []
 
-    def start(path, theme="light", width=1280):
+    def start(path, theme="light", width=1280, cdn=None):
         context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
         contexts.append(context)
         context.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
         page = context.new_page()
-        page.outside, page.errors = [], []
+        page.outside, page.errors, page.fetched = [], [], []
 
         def route(route):
-            if route.request.url.startswith((address, "data:", "blob:")):
+            url = route.request.url
+            if url.startswith((address, "data:", "blob:")):
                 route.continue_()
+            elif cdn and url.startswith(PIN["address"]) and (name := url.removeprefix(PIN["address"])) in cdn:
+                page.fetched.append(len(cdn[name]))
+                kind = MIME.get(Path(name).suffix, "application/octet-stream")
+                route.fulfill(body=cdn[name], headers={"Access-Control-Allow-Origin": "*", "Content-Type": kind})
             else:
-                page.outside.append(route.request.url)
+                page.outside.append(url)
                 route.abort()
 
-        page.route("**/*", route)
+        context.route("**/*", route)
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
         page.goto(f"{address}/{path}", wait_until="networkidle")

@@ -1,0 +1,127 @@
+"""Runs the cells of a page inside Pyodide: what they print, show and raise goes to the page through `send`."""
+
+import ast
+import base64
+import io
+import linecache
+import sys
+import time
+import traceback
+
+import matplotlib
+
+import __main__
+
+matplotlib.use("module://live_cells")  # this file is the backend: its FigureCanvas and its show
+
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg as FigureCanvas  # noqa: E402, F401
+
+LONGEST = 200_000  # characters that one cell may print: an endless loop must not fill the page
+send = print  # the worker's send(kind, text, …), set before the first cell runs
+
+
+def ticking(clock):
+    """Return a clock that waits for its next step (0.1 ms in most browsers), so that nothing seems to take no time."""
+
+    def now():
+        before = clock()
+        while (after := clock()) == before:
+            pass
+        return after
+
+    return now
+
+
+time.perf_counter, time.process_time = ticking(time.perf_counter), ticking(time.process_time)
+
+
+class Printer(io.TextIOBase):
+    """A stream whose lines go to the page."""
+
+    def __init__(self):
+        self.sent = 0
+
+    def write(self, text):
+        """Send the text, up to a limit."""
+        if self.sent < LONGEST:
+            send("text", text)
+        if self.sent < LONGEST <= self.sent + len(text):
+            send("text", f"\n… only the first {LONGEST} characters are shown\n")
+        self.sent += len(text)
+        return len(text)
+
+
+def show(*args, **kwargs):
+    """Send all open figures, at twice the density of the screen as in the built book, and close them."""
+    for number in plt.get_fignums():
+        figure, file = plt.figure(number), io.BytesIO()
+        figure.savefig(file, format="png", dpi=2 * figure.dpi, bbox_inches="tight")
+        send("image", base64.b64encode(file.getvalue()).decode())
+    plt.close("all")
+
+
+def display(value):
+    """Send a cell's last value: as HTML where it knows how, otherwise as text."""
+    if hasattr(value, "_repr_html_"):
+        send("html", value._repr_html_())
+    elif not isinstance(value, plt.Figure):  # `show` sends it
+        send("text", f"{value!r}\n")
+
+
+def told(error):
+    """Return the traceback without the frames of this file, which are no news to a reader."""
+    shown = traceback.TracebackException.from_exception(error)
+    while shown.stack and shown.stack[0].filename == __file__:
+        del shown.stack[0]
+    return "".join(shown.format())
+
+
+def execute(body, name):
+    """Run statements as a notebook does; the value of a last expression is displayed."""
+    last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
+    exec(compile(ast.Module(body, []), name, "exec"), vars(__main__))
+    if last is not None:
+        value = eval(compile(ast.Expression(last.value), name, "eval"), vars(__main__))
+        if value is not None:
+            display(value)
+    show()
+
+
+def parse(code, name):
+    """Parse a cell and keep its lines, so that tracebacks and `inspect` can quote them."""
+    linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+    sys.stdout = sys.stderr = Printer()
+    return ast.parse(code, name).body
+
+
+def run(code, name):
+    """Run a cell; return whether it came to its end."""
+    try:
+        execute(parse(code, name), name)
+    except BaseException as error:  # SystemExit too: there is nothing to exit to
+        plt.close("all")
+        send("error", told(error))
+        return False
+    return True
+
+
+def check(code, name):
+    """Run a test cell statement by statement, and send of each assert whether it holds and, if not, its hint."""
+    holds = True
+    for statement in parse(code, name):
+        claim = ast.get_source_segment(code, statement.test) if isinstance(statement, ast.Assert) else None
+        try:
+            execute([statement], name)
+        except AssertionError as error:
+            if claim is None:
+                raise
+            holds = False
+            send("test", claim, False, str(error))
+        except BaseException as error:
+            send("error", told(error))
+            return False
+        else:
+            if claim is not None:
+                send("test", claim, True, "")
+    return holds
