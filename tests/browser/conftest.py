@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.pyodide import HOW as NO_COPY
 from tests.browser.pyodide import PIN
 from tools.build import Handler
 
@@ -42,6 +43,15 @@ def pytest_terminal_summary(terminalreporter):
     if find_browser() is None:
         terminalreporter.section("SKIPPED: no browser", sep="!", red=True, bold=True)
         terminalreporter.line(HOW)
+    if any("live cells were NOT tried" in str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])):
+        terminalreporter.section("SKIPPED: live cells", sep="!", red=True, bold=True)
+        terminalreporter.line(NO_COPY)
+    reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
+    if rows := sorted(value for report in reports for name, value in report.user_properties if name == "row"):
+        terminalreporter.section("live cells")
+        terminalreporter.line(f"{'page':60} s ready   s all  s edit      MB")
+        for row in rows:
+            terminalreporter.line(row)
 
 
 @pytest.fixture(scope="session")

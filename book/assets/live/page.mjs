@@ -60,7 +60,7 @@ class Cell {
         keymap.of([...defaultKeymap, ...historyKeymap]), // Tab is not among them: it leaves the editor
         history(), indentOnInput(), bracketMatching(), indentUnit.of("    "), pythonLanguage,
         syntaxHighlighting(classHighlighter),
-        EditorView.contentAttributes.of({ "aria-label": `Code of cell ${this.number}` }),
+        EditorView.contentAttributes.of({ "aria-label": `Code of cell ${this.number}`, tabindex: "0" }),
         EditorView.updateListener.of(update => { if (update.docChanged) this.save(); }),
       ],
     });

@@ -1,0 +1,203 @@
+"""The live cells in a real browser: two chapters in the gate, every page with cells in `make live-test`.
+
+Pyodide's address is answered from a copy (see pyodide.py); everything else that is not the site itself is refused.
+"""
+
+import os
+import re
+import time
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
+
+from tests.browser import pyodide
+from tests.browser.conftest import SITE
+from tests.browser.test_pages import LOOKS, PAGES, RULES
+
+IN_THE_GATE = ("book/foundations/jacobians.html", "book/reparameterization/variational-inference.html")
+EXERCISES = "book/foundations/exercises/jacobians.html"
+CHAPTERS = [p for p in PAGES if p.count("/") == 2 and "cell_input" in (SITE / p).read_text(encoding="utf8")]
+TRIED = CHAPTERS if os.environ.get("LIVE_TEST") == "all" else IN_THE_GATE
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?|-?\binf\b|\bnan\b")
+TOLERANCE = 0.02  # of a trained value's size: rounding differs between the machines, and training carries it on
+
+
+@pytest.fixture(scope="session")
+def cdn():
+    files = pyodide.mirror()
+    if files is None:
+        pytest.skip(pyodide.HOW)
+    return files
+
+
+@pytest.fixture
+def live(open_page, cdn):
+    """live(path) -> the page with Python ready, and the seconds that it took."""
+
+    def start(path, **look):
+        page = open_page(path, cdn=cdn, **look)
+        began = time.monotonic()
+        page.get_by_role("button", name="Run this page").click()
+        page.wait_for_function(says("ready"), timeout=120_000)
+        return page, time.monotonic() - began
+
+    return start
+
+
+def says(word):
+    return f"document.querySelector('.live-bar [role=status]')?.textContent.includes('{word}')"
+
+
+def cell(page, number):
+    return page.locator("div.cell").nth(number - 1)
+
+
+def write(page, number, code):
+    """Type into a cell's editor as a reader does, in place of all that stands there."""
+    editor = cell(page, number).locator(".cm-content")
+    editor.click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(code)
+
+
+def printed(page):
+    """Return the text that each cell of the page has printed, without figures."""
+    cells = BeautifulSoup(page.content(), "html.parser").select("div.cell")
+    return ["".join(pre.get_text() for pre in c.select(".cell_output .output pre")).strip() for c in cells]
+
+
+def agree(built, shown):
+    """Say whether two lines are the same up to the tolerance of their decimals."""
+    if built == shown:
+        return True
+    numbers = list(zip(NUMBER.findall(built), NUMBER.findall(shown), strict=False))
+    same_text = NUMBER.sub("#", built).split() == NUMBER.sub("#", shown).split()
+    return same_text and all(abs(float(b) - float(s)) <= TOLERANCE * max(1, abs(float(b))) for b, s in numbers)
+
+
+@pytest.mark.parametrize("path", TRIED)
+def test_a_chapter_runs_to_its_end(live, path, record_property):
+    page, ready = live(path)
+    built = printed(page)
+    figures = page.locator(".cell_output img:visible").count()
+    cells = page.locator("div.cell")
+    began = time.monotonic()
+    page.get_by_role("button", name="Run all", exact=True).click()
+    ended = f"document.querySelectorAll('.live-ran').length === {cells.count()}"
+    page.wait_for_function(f"{ended} || document.querySelector('.live-failed')", timeout=400_000)
+    told = [e.text_content()[-1500:] for e in page.locator("[data-kind=error]").all()]
+    assert told == []
+    everything = time.monotonic() - began
+    assert page.locator(".cell_output img[src^='data:']:visible").count() == figures > 0
+    for number, (before, after) in enumerate(zip(built, printed(page), strict=True), start=1):
+        if "nbval-ignore-output" not in cell(page, number).get_attribute("class"):
+            pairs = list(zip(before.splitlines(), after.splitlines(), strict=False))
+            wrong = [(b, a) for b, a in pairs if not agree(b.rstrip(), a.rstrip())]
+            assert len(before.splitlines()) == len(after.splitlines()), f"cell {number}: {after!r}"
+            assert wrong == [], f"cell {number}"
+            exact = [b == a for b, a in pairs if re.search(r": (True|False)$", b)]
+            assert all(exact), f"cell {number}"
+    write(page, 1, "print(6 * 7)")
+    began = time.monotonic()
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_function("document.querySelector('div.cell .cell_output pre')?.textContent === '42\\n'")
+    answer = time.monotonic() - began
+    megabytes = (sum(page.fetched) + sum(len(f.read_bytes()) for f in (SITE / "_static/live").iterdir())) / 1e6
+    record_property("row", f"{path:60} {ready:7.1f} {everything:7.1f} {answer:7.3f} {megabytes:7.1f}")
+    assert abs(megabytes - pyodide.PIN["megabytes"]) < 2, "the page says another size than it loads"
+    assert page.outside == []
+    assert page.errors == []
+
+
+def test_edits_errors_stop_and_reset(live):
+    page, _ = live(IN_THE_GATE[0])
+    original = cell(page, 2).locator(".cm-content").inner_text()
+    write(page, 2, "1 / 0")
+    page.keyboard.press("Shift+Enter")
+    error = cell(page, 2).locator("[data-kind=error]")
+    error.wait_for()
+    assert error.inner_text().strip().splitlines()[-1] == "ZeroDivisionError: division by zero"
+    assert 'File "<cell 2>", line 1' in error.inner_text()
+    assert "live_cells" not in error.inner_text()
+    write(page, 2, "while True:\n    pass")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_function(says("is running"))
+    page.get_by_role("button", name="Stop").click()
+    assert "is lost" in page.locator(".live-bar [role=status]").inner_text()
+    page.reload()  # what was written is still there
+    page.get_by_role("button", name="Run this page").click()
+    cell(page, 2).locator(".cm-content").wait_for()
+    assert "while True" in cell(page, 2).locator(".cm-content").inner_text()
+    page.get_by_role("button", name="Reset cell 2", exact=True).click()
+    assert cell(page, 2).locator(".cm-content").inner_text() == original
+    page.wait_for_function(says("ready"), timeout=120_000)
+    page.get_by_role("button", name="Run cell 4", exact=True).click()
+    cell(page, 4).locator("[data-kind=error]").wait_for()  # nothing is left of what ran before
+    assert "Press Run all above" in cell(page, 4).inner_text()
+    page.get_by_role("button", name="Reset cell 4", exact=True).click()
+    assert "swirl((1, 1))" in cell(page, 4).locator(".cell_output").inner_text()  # the built output is back
+
+
+def test_offline_is_said_and_the_built_outputs_stay(open_page):
+    page = open_page(IN_THE_GATE[0])
+    before = printed(page)
+    page.get_by_role("button", name="Run this page").click()
+    page.wait_for_function(says("could not be loaded"))
+    assert printed(page) == before
+    assert page.outside
+    assert all(address.startswith(pyodide.PIN["address"]) for address in page.outside)
+
+
+def test_an_exercise_wrong_then_right(live):
+    page, _ = live(EXERCISES)
+    kinds = [c.get_attribute("class") for c in page.locator("div.cell").all()]
+    answer = next(n for n, kind in enumerate(kinds, start=1) if "tag_answer" in kind and n > 3)
+    test = cell(page, answer + 1)
+    right = "def jacobian_fixed(f, x, h=1e-5):\n    columns = []\n    for j in range(x.size):\n"
+    right += "        a, b = x.astype(float), x.astype(float)\n        a[j] += h\n        b[j] -= h\n"
+    right += "        columns.append((f(a) - f(b)) / (2 * h))\n"
+    for last, passed in (("    return np.stack(columns)", False), ("    return np.stack(columns, axis=1)", True)):
+        cell(page, answer).locator(".cm-content").click()
+        page.keyboard.press("Control+a")
+        page.keyboard.insert_text(right + last)
+        test.get_by_role("button", name="Check").click()
+        page.wait_for_function(says("visible tests pass"))
+        assert (test.locator(".live-miss").count() == 0) == passed
+        assert test.locator(".live-pass").count() > 0
+        if not passed:
+            assert "Hint: three inputs and two outputs make 2 by 3" in test.inner_text()
+            page.evaluate("document.querySelector('.live-bar [role=status]').textContent = ''")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download notebook").click()
+    assert "axis=1" in download.value.path().read_text(encoding="utf8")
+    page.reload()
+    page.get_by_role("button", name="Run this page").click()
+    kept = test.locator(".live-progress")
+    kept.wait_for()
+    assert re.fullmatch(r"(\d+) of \1 visible tests pass\.", kept.inner_text())
+
+
+@pytest.mark.parametrize("path", [IN_THE_GATE[0], EXERCISES])
+def test_live_pages_are_accessible(live, path):
+    page, _ = live(path)
+    page.get_by_role("button", name="Run cell 1", exact=True).click()
+    page.wait_for_function(says("has run"))
+    for theme, width in LOOKS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        page.wait_for_timeout(200)
+        spare = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert spare <= 0, f"{path} is {spare} px wider than a window of {width} px"
+        found = Axe().run(page, options=RULES).response["violations"]
+        told = [(v["id"], v["help"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found]
+        assert told == [], f"{theme}, {width} px"
+
+
+def test_a_wrong_file_is_not_served(tmp_path, cdn):
+    for name, content in cdn.items():
+        (tmp_path / name).write_bytes(content)
+    name = next(name for name in cdn if name.startswith("numpy"))
+    (tmp_path / name).write_bytes(cdn[name] + b"\0")
+    with pytest.raises(ValueError, match="its hash is not the one"):
+        pyodide.read(tmp_path)
