@@ -118,9 +118,9 @@ class TestPage:
     def test_graded_cells_are_not_run(self, nb):
         cell_of(nb, "shear").metadata["tags"] = ["mine"]
         view = page(nb)
-        assert cell_of(view, "shear").metadata["tags"] == ["mine", "skip-execution"]
-        for grade_id in ("shear-test", "determinant", "determinant-test"):
-            assert "skip-execution" in cell_of(view, grade_id).metadata["tags"]
+        assert cell_of(view, "shear").metadata["tags"] == ["mine", "skip-execution", "answer"]
+        for grade_id, kind in (("shear-test", "test"), ("determinant", "answer"), ("determinant-test", "test")):
+            assert cell_of(view, grade_id).metadata["tags"] == ["skip-execution", kind]
         assert "tags" not in cell_of(view, "imports").metadata
 
     def test_fences_are_longer_than_those_inside(self, nb):
