@@ -67,6 +67,7 @@ gate-site: $(READY)
 	$(BIN)/python -m course leaks _build/html build/wheel
 
 gate-browser: $(READY)
+	-$(BIN)/python -m tests.browser.pyodide
 	$(BIN)/pytest -q -n 2 tests/browser
 
 live-test: $(READY)

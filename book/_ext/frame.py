@@ -203,10 +203,27 @@ def clean(app, pagename, templatename, context, doctree):
     context["css_files"] = [c for c in context.get("css_files", []) if "thebe" not in str(getattr(c, "filename", c))]
 
 
+# The theme sends each icon three times: as a script that draws it, as a font fetched at once, and as a style sheet that
+# fetches the font when an icon needs it. The last is enough, and half a megabyte lighter.
+ICONS = re.compile(r'\s*<(script src|link rel="preload" as="font")[^>]*/fontawesome/[^>]*>(</script>)?')
+# A figure that is not loaded yet keeps its place: its height follows from its width, which a narrow window limits.
+SIZE = re.compile(r'(<img [^>]*style=")width: (\d+)px; height: (\d+)px;')
+
+
+def lighten(app, exception):
+    """Drop what the theme's template loads twice, and give figures their proportions."""
+    if app.builder.format == "html" and exception is None:
+        for page in Path(app.outdir).glob("**/*.html"):
+            text = page.read_text(encoding="utf8")
+            if (light := SIZE.sub(r"\1aspect-ratio: \2 / \3; width: \2px;", ICONS.sub("", text))) != text:
+                page.write_text(light, encoding="utf8")
+
+
 def setup(app):
     app.connect("config-inited", address)
     app.connect("source-read", insert)
     app.connect("env-get-outdated", outdated)
     app.connect("autodoc-process-docstring", docstring)
     app.connect("html-page-context", clean, priority=900)
+    app.connect("build-finished", lighten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

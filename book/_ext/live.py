@@ -1,7 +1,7 @@
-"""Sphinx extension: what the live cells load from the site itself, the wheels of minigen, autograd and tqdm.
+"""Sphinx extension: the wheels that live cells load from the site itself, and figures that load when they are near.
 
-A wheel is a zip of what is installed, so that readers run the very code that the book was built with, no download is
-needed, and the same tree gives the same bytes.
+A wheel, of minigen, autograd and tqdm, is a zip of what is installed, so that readers run the very code that the book
+was built with, no download is needed, and the same tree gives the same bytes.
 """
 
 import importlib
@@ -9,6 +9,8 @@ import json
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
+
+from docutils import nodes
 
 WHEELS = {"minigen-book": "minigen", "autograd": "autograd", "tqdm": "tqdm"}  # distribution -> its package
 
@@ -40,8 +42,15 @@ def write_wheels(app, exception):
         (folder / "wheels.json").write_text(json.dumps(wheels), encoding="utf8")
 
 
+def load_lazily(app, doctree, docname):
+    """Let the browser fetch a figure when a reader comes near it."""
+    for image in doctree.findall(nodes.image):
+        image["loading"] = "lazy"
+
+
 def setup(app):
     app.add_css_file("live/live.css")
     app.add_js_file("live/live.js")
+    app.connect("doctree-resolved", load_lazily)
     app.connect("build-finished", write_wheels)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

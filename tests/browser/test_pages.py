@@ -1,5 +1,10 @@
 """Every page as a reader meets it: no error, no request to another host, formulas set, figures that move."""
 
+import functools
+import gzip
+import re
+from urllib.parse import unquote, urlsplit
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -11,6 +16,25 @@ PAGES = [p.relative_to(SITE).as_posix() for p in site_pages(SITE)]
 LOOKS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 
 
+HEAVIEST = 1_000_000  # bytes of a page with all that it loads by itself, compressed and without figures
+PICTURES = {".png", ".svg", ".jpg"}
+
+
+@functools.cache
+def compressed(file):
+    return len(gzip.compress(file.read_bytes()))
+
+
+def weight(page, path):
+    """Return the compressed bytes of an open page and of what it has loaded, without figures."""
+    text = re.sub(rb'src="data:[^"]*"', b"", (SITE / path).read_bytes())
+    names = {unquote(urlsplit(name).path) for name in page.evaluate("performance.getEntries().map(e => e.name)")}
+    files = {SITE / name.lstrip("/") for name in names if name.startswith("/") and not name.endswith(".html")}
+    loaded = [file for file in files if file.is_file() and file.suffix not in PICTURES]
+    assert any(file.suffix == ".css" for file in loaded)
+    return len(gzip.compress(text)) + sum(map(compressed, loaded))
+
+
 def test_there_are_pages():
     assert len([p for p in PAGES if p.startswith("book/")]) > 5
 
@@ -20,6 +44,7 @@ def test_page(open_page, path):
     page = open_page(path)
     assert page.errors == []
     assert page.outside == []
+    assert weight(page, path) < HEAVIEST
     formulas = page.locator(".math").count()
     assert page.locator("mjx-container").count() >= formulas
     assert page.locator("mjx-merror").count() == 0
@@ -77,3 +102,14 @@ def test_every_image_has_an_alternative(open_page):
     for path in PAGES:
         for img in BeautifulSoup((SITE / path).read_text(encoding="utf8"), "html.parser").find_all("img"):
             assert img.get("alt", "").strip(), f"{path}: {str(img)[:120]}"
+
+
+def test_a_chapter_reads_without_scripts(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/book/foundations/jacobians.html")
+    assert "\\(" in page.locator(".math").first.inner_text()  # formulas as TeX
+    assert page.locator(".cell_input pre").first.is_visible()
+    assert page.locator(".cell_output img:visible").count() == page.locator(".cell_output figure").count() > 0
+    assert page.get_by_role("button", name="Run this page").count() == 0  # no button that does nothing
+    context.close()

@@ -1,9 +1,13 @@
 """The frame of the book: inserts from data, docstrings as pages, and the repository's address set and not set."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -12,6 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import frame  # noqa: E402
+import live  # noqa: E402
 
 import minigen  # noqa: E402
 
@@ -27,7 +32,8 @@ API = """# API
 
 def build(folder, url):
     """Build a book of three pages with the frame, and return the folder of its pages."""
-    (folder / "page.md").write_text("# A page\n\nText.\n")
+    (folder / "page.md").write_text("# A page\n\n![Ten clouds of points.](toys.png)\n")
+    shutil.copy(ROOT / "book" / "assets" / "toys.png", folder)
     (folder / "api.md").write_text(API)
     cells = [nbformat.v4.new_markdown_cell("# A notebook")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), folder / "nb.ipynb")
@@ -36,7 +42,7 @@ def build(folder, url):
     config["repository"]["url"] = url
     config.pop("bibtex_bibfiles")
     config["html"].pop("favicon")
-    config["sphinx"]["local_extensions"] = {"frame": str(ROOT / "book" / "_ext")}
+    config["sphinx"]["local_extensions"] = {name: str(ROOT / "book" / "_ext") for name in ("frame", "live")}
     config["sphinx"]["config"].pop("bibtex_reference_style")
     config["sphinx"]["config"]["html_static_path"] = [str(ROOT / "book" / "assets")]
     (folder / "_config.yml").write_text(yaml.safe_dump(config))
@@ -59,6 +65,28 @@ def test_without_an_address_nothing_points_at_one(tmp_path):
     assert "_modules/minigen/errors.html" in (html / "api.html").read_text()
     assert f"Version {minigen.__version__}" in (html / "page.html").read_text()
     assert "SingularMatrixError" in (html / "_modules" / "minigen" / "errors.html").read_text()
+
+    icons = [line for line in (html / "page.html").read_text().splitlines() if "/fontawesome/" in line]
+    assert ["stylesheet" in line for line in icons] == [True]
+    assert 'loading="lazy"' in (html / "page.html").read_text()
+
+
+def test_the_wheels_hold_what_is_installed_and_are_the_same_each_time(tmp_path):
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        (folder / "_static" / "live").mkdir(parents=True)
+        app = SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=folder)
+        live.write_wheels(app, None)
+    one, two = (folder / "_static" / "live" for folder in folders)
+    names = json.loads((one / "wheels.json").read_text())
+    assert [name.split("-")[0] for name in names] == ["minigen_book", "autograd", "tqdm"]
+    for name in names:
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    with zipfile.ZipFile(one / names[0]) as wheel:
+        inside = {name for name in wheel.namelist() if name.startswith("minigen/")}
+        source = {f"minigen/{path.relative_to(ROOT / 'minigen').as_posix()}" for path in ROOT.glob("minigen/**/*.*")}
+        assert inside == {name for name in source if "__pycache__" not in name}
+        assert wheel.read("minigen/numerics.py") == (ROOT / "minigen" / "numerics.py").read_bytes()
 
 
 def test_with_an_address_the_links_appear(tmp_path):

@@ -38,7 +38,7 @@ class Cell {
     tools.setAttribute("aria-label", `Cell ${number}`);
     if (this.kind === "test") {
       tools.append(button("Check", () => check(this), `Check exercise cell ${number}`));
-      if (kept[number]?.passed) this.mark(kept[number].passed);
+      if (kept[number]?.original === this.original) this.mark(kept[number].passed);
     } else {
       this.edit();
       tools.append(
@@ -149,8 +149,9 @@ class Cell {
     this.element.classList.add(ok ? "live-ran" : "live-failed");
     this.element.dataset.seconds = seconds.toFixed(3);
     if (this.kind === "test") {
-      const passed = `${this.tests[0]} of ${this.tests[1]} visible tests pass${ok ? "" : this.tests[0] === this.tests[1] ? ", then an error" : ""}.`;
-      kept[this.number] = { passed };
+      const broke = !ok && this.tests[0] === this.tests[1]; // every test that was reached passes
+      const passed = `${this.tests[0]} of ${this.tests[1]} visible tests pass${broke ? ", then an error" : ""}.`;
+      kept[this.number] = { original: this.original, passed };
       keep();
       this.mark(passed);
       say(passed);
