@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help book test live-test lab lock normalise results bench gate-style gate-unit gate-notebooks gate-site gate-browser clean
+.PHONY: help book test live-test pdf lab lock normalise results bench gate-style gate-unit gate-notebooks gate-site gate-browser clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book       build the book and open it in a browser"
 	@echo "make test       prove everything: style, types, units, notebooks, site, browser"
 	@echo "make live-test  run the live cells of every page of the built book in a browser"
+	@echo "make pdf        print the whole book to one PDF"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make normalise  run every notebook and store its outputs in normal form"
 	@echo "make results    train every model of the scoreboard on every toy (some 90 minutes of one core)"
@@ -72,6 +73,9 @@ gate-browser: $(READY)
 
 live-test: $(READY)
 	LIVE_TEST=all $(BIN)/pytest -q tests/browser/test_live.py
+
+pdf: $(READY)
+	$(BIN)/python -m tools.pdf
 
 bench:
 	$(PYTHON) -m venv benchmarks/.venv

@@ -3,7 +3,6 @@
 import functools
 import http.server
 import os
-import shutil
 import threading
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import pytest
 from tests.browser.pyodide import HOW as NO_COPY
 from tests.browser.pyodide import PIN
 from tools.build import Handler
+from tools.pdf import find_browser
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
 MIME = {".mjs": "text/javascript", ".wasm": "application/wasm", ".json": "application/json"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -25,10 +24,6 @@ FLAGS = [
     "--no-first-run",
 ]
 HOW = "the pages were NOT tried in a browser; install one (Debian: apt-get install chromium) and run `make test` again"
-
-
-def find_browser():
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 def pytest_collection_modifyitems(items):
@@ -49,7 +44,7 @@ def pytest_terminal_summary(terminalreporter):
     reports = terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", [])
     if rows := sorted(value for report in reports for name, value in report.user_properties if name == "row"):
         terminalreporter.section("live cells")
-        terminalreporter.line(f"{'page':60} s ready   s all  s edit      MB")
+        terminalreporter.line(f"{'page':60} s ready   s all  s edit      MB  lines equal")
         for row in rows:
             terminalreporter.line(row)
 
