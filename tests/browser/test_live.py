@@ -96,6 +96,7 @@ def test_a_chapter_runs_to_its_end(live, path, record_property):
     page, ready = live(path)
     built = printed(page)
     figures = page.locator(".cell_output img:visible").count()
+    frames = page.locator(".cell_output figure[id]:has(figcaption)").count()
     cells = page.locator("div.cell")
     began = time.monotonic()
     page.get_by_role("button", name="Run all", exact=True).click()
@@ -105,6 +106,15 @@ def test_a_chapter_runs_to_its_end(live, path, record_property):
     assert told == []
     everything = time.monotonic() - began
     assert page.locator(".cell_output img[src^='data:']:visible").count() == figures > 0
+    assert page.locator(".cell_output figure[id]:has(figcaption)").count() == frames > 0  # captions and anchors stay
+    for slider in page.locator(".cell_output input[type=range]").all():
+        shown = slider.locator("xpath=ancestor::*[.//img][1]").locator("img:visible")
+        slider.focus()
+        page.keyboard.press("Home")
+        before = shown.get_attribute("src")
+        page.keyboard.press("End")
+        assert shown.get_attribute("src") != before
+    assert int(page.locator(".live-bar progress").get_attribute("data-bytes")) > 20e6  # the bar has counted
     lines = same = 0
     for number, (before, after) in enumerate(zip(built, printed(page), strict=True), start=1):
         if "nbval-ignore-output" not in cell(page, number).get_attribute("class"):
@@ -132,6 +142,10 @@ def test_a_chapter_runs_to_its_end(live, path, record_property):
 def test_edits_errors_stop_and_reset(live):
     page, _ = live(IN_THE_GATE[0])
     original = cell(page, 2).locator(".cm-content").inner_text()
+    assert "import" in cell(page, 1).locator(".tok-keyword").all_inner_texts()
+    write(page, 2, "x = 1")
+    page.keyboard.press("Control+z")
+    assert cell(page, 2).locator(".cm-content").inner_text() == original
     write(page, 2, "1 / 0")
     page.keyboard.press("Shift+Enter")
     error = cell(page, 2).locator("[data-kind=error]")

@@ -15,6 +15,8 @@ const button = (text, onclick, label = text) => {
   return element;
 };
 
+const FIGURE = "img, .minigen-scrub";
+
 // What the reader wrote, and which tests it passed, stays in this browser.
 const key = `live:${location.pathname}`;
 const kept = (() => { try { return JSON.parse(localStorage.getItem(key)) ?? {}; } catch { return {}; } })();
@@ -32,7 +34,7 @@ class Cell {
     this.kind = ["answer", "test"].find(kind => element.classList.contains(`tag_${kind}`)) ?? "code";
     this.input = element.querySelector(".cell_input");
     this.original = this.input.querySelector("pre").textContent.trimEnd();
-    this.output = element.querySelector(":scope > .cell_output") ?? make("div", { className: "cell_output docutils container" });
+    this.output = element.querySelector(".cell_output") ?? make("div", { className: "cell_output docutils container" });
     this.built = [...this.output.childNodes];
     const tools = make("div", { className: "live-tools", role: "group" });
     tools.setAttribute("aria-label", `Cell ${number}`);
@@ -47,6 +49,7 @@ class Cell {
         button("Reset", () => this.reset(), `Reset cell ${number}`),
       );
     }
+    tools.append(make("span", { textContent: `cell ${number}` })); // as tracebacks name it
     this.input.append(tools);
     if (!this.output.isConnected) element.append(this.output);
   }
@@ -98,7 +101,7 @@ class Cell {
     if (element) this.output.append(element);
   }
 
-  text_(text, kind) { // neighbouring texts share one block
+  write(text, kind) { // neighbouring texts share one block
     const last = this.fresh && this.output.lastElementChild;
     if (last && last.dataset.kind === kind) return last.querySelector("pre").append(text);
     const block = make("div", { className: "output stream notranslate" },
@@ -107,22 +110,27 @@ class Cell {
     this.put(block);
   }
 
-  image(png) { // in the built figure's frame, whose caption and anchor stay
-    const figures = this.built.filter(node => node.matches?.("figure, img, div:has(img)"));
-    const frame = figures[this.figures++]?.cloneNode(true) ?? make("div", {}, make("img"));
-    const old = frame.matches("img") ? frame : frame.querySelector("img");
-    const img = make("img", { src: `data:image/png;base64,${png}`, alt: old.alt || "Figure drawn by this cell" });
-    if (this.edited) img.alt = `Figure drawn by the edited cell. Before the edit: ${old.alt || "no figure"}`;
-    img.onload = () => { img.style.width = `${img.naturalWidth / 2}px`; };
-    if (frame === old) return this.put(img);
-    (old.closest("a") ?? old).replaceWith(img);
+  // Puts a figure where the built one stood, so that its caption and its anchor stay; returns the old figure.
+  figure(fresh) {
+    const frames = this.built.filter(node => node.querySelector?.(FIGURE) ?? node.matches?.(FIGURE));
+    const frame = make("div", {}, frames[this.figures++]?.cloneNode(true) ?? make("img"));
+    const old = frame.querySelector(FIGURE);
+    (old.closest("a") ?? old).replaceWith(fresh);
     this.put(frame);
+    return old;
   }
 
-  html(text) { // a fragment made like this runs its scripts once it stands in the page
-    const box = make("div", { className: "output text_html" });
-    this.put(box);
-    box.append(document.createRange().createContextualFragment(text));
+  image(png) {
+    const img = make("img", { src: `data:image/png;base64,${png}` });
+    img.onload = () => { img.style.width = `${img.naturalWidth / 2}px`; };
+    const { alt } = this.figure(img);
+    img.alt = this.edited ? `Figure drawn by the edited cell. Before the edit: ${alt || "no figure"}` : alt || "Figure";
+  }
+
+  html(text) {
+    const place = make("span");
+    this.figure(place);
+    place.replaceWith(document.createRange().createContextualFragment(text)); // so made, its scripts run
   }
 
   test(claim, holds, hint) {
@@ -219,18 +227,20 @@ const handlers = {
     ready = true;
     progress.hidden = true;
     stopButton.disabled = !waiting.length;
-    say("Python is ready. Edit a cell and press Shift+Enter.");
+    const written = cells.filter(cell => cell.edited).length;
+    say(`Python is ready. ${written ? `Cells with what you wrote earlier: ${written}.` : "Edit a cell and press Shift+Enter."}`);
     next();
   },
   failed(reason) {
     stop(`Python could not be loaded: are you offline, or is its address blocked? The outputs on this page are still those of the book. (${reason})`);
   },
-  text(text) { current?.text_(text, "text"); },
+  text(text) { current?.write(text, "text"); },
   error(text) {
-    current?.text_(text, "error");
+    current?.write(text, "error");
     waiting.length = 0; // what follows would only fail as well
-    if (text.includes("NameError")) current?.text_("\nIs it defined in a cell above? Press Run all above first.\n", "error");
+    if (text.includes("NameError")) current?.write("\nIs it defined in a cell above? Press Run all above first.\n", "error");
   },
+  died(reason) { stop(`Python broke down, and what the cells had computed is lost; the next run starts it anew. (${reason})`); },
   html(text) { current?.html(text); },
   image(png) { current?.image(png); },
   test(...parts) { current?.test(...parts); },

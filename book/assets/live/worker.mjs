@@ -41,5 +41,9 @@ loading.then(() => send("ready"), error => send("failed", String(error.message ?
 onmessage = async ({ data: { task, code, name } }) => {
   const cells = await loading;
   const start = performance.now();
-  send("done", cells[task](code, name), (performance.now() - start) / 1000);
+  try {
+    send("done", cells[task](code, name), (performance.now() - start) / 1000);
+  } catch (error) { // not the cell's exception, which is told already: Python itself, out of memory or stack
+    send("died", String(error.message ?? error));
+  }
 };
