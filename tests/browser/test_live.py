@@ -22,6 +22,14 @@ CHAPTERS = [p for p in PAGES if p.count("/") == 2 and "cell_input" in (SITE / p)
 TRIED = CHAPTERS if os.environ.get("LIVE_TEST") == "all" else IN_THE_GATE
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?|-?\binf\b|\bnan\b")
 TOLERANCE = 0.02  # of a trained value's size: rounding differs between the machines, and training carries it on
+# page, cell, a line that the book prints and the page does not -> why
+LACKING = {
+    (
+        "book/foundations/determinants.html",
+        21,
+        "autograd's np.linalg.det: LinAlgError",
+    ): "NumPy in WebAssembly sees no floating-point flags, so it inverts a singular matrix to nan and raises nothing",
+}
 
 
 @pytest.fixture(scope="session")
@@ -118,9 +126,12 @@ def test_a_chapter_runs_to_its_end(live, path, record_property):
     lines = same = 0
     for number, (before, after) in enumerate(zip(built, printed(page), strict=True), start=1):
         if "nbval-ignore-output" not in cell(page, number).get_attribute("class"):
-            pairs = list(zip(before.splitlines(), after.splitlines(), strict=False))
+            before = before.splitlines()
+            for line in (line for page, n, line in LACKING if (page, n) == (path, number)):
+                before.remove(line)
+            pairs = list(zip(before, after.splitlines(), strict=False))
             wrong = [(b, a) for b, a in pairs if not agree(b.rstrip(), a.rstrip())]
-            assert len(before.splitlines()) == len(after.splitlines()), f"cell {number}: {after!r}"
+            assert len(before) == len(after.splitlines()), f"cell {number}: {after!r}"
             assert wrong == [], f"cell {number}"
             lines, same = lines + len(pairs), same + sum(b == a for b, a in pairs)
             exact = [b == a for b, a in pairs if re.search(r": (True|False)$", b)]
