@@ -70,20 +70,25 @@ def task_of(nb, exercise, seed=None, private=""):
     if exercise.test is None:
         return Task(answer.id, title, answer.metadata["nbgrader"]["points"])
     empty = stub(nb, exercise)
-    first = nb.cells.index(exercises(nb)[0].cells[0])
-    before = [*nb.cells[:first], *exercise.cells[: exercise.cells.index(answer)]]
+    before = exercise.cells[: exercise.cells.index(answer)]
     return Task(
         answer.id,
         title,
         exercise.test.metadata["nbgrader"]["points"],
         frozenset(defined(empty)),
         any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(empty))),
-        tuple(cell.source for cell in before if cell.cell_type == "code" and role(cell) is None),
+        (*opening(nb), *(cell.source for cell in before if cell.cell_type == "code" and role(cell) is None)),
         cut_region(exercise.test.source, "HIDDEN TESTS"),
         reseeded(exercise.test.source, seed),
         tuple(answer.metadata.get("course", {}).get("forbid", [])),
         private,
     )
+
+
+def opening(nb):
+    """Return the texts of the code cells before the first exercise."""
+    first = nb.cells.index(exercises(nb)[0].cells[0])
+    return [cell.source for cell in nb.cells[:first] if cell.cell_type == "code"]
 
 
 def stub(nb, exercise):

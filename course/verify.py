@@ -16,7 +16,7 @@ from course.judge import attempt, judge
 from course.markup import drop_markers, exercises, problems
 from course.names import borrowed, defined, forbidden, imported
 from course.sandbox import Worker
-from course.tasks import Task, stub, task_of
+from course.tasks import Task, opening, stub, task_of
 
 TIMEOUT = 120  # seconds for each step of a variant: thousands of calls over the line take long on a busy machine
 
@@ -92,13 +92,9 @@ def report(rows):
     return "\n".join([*lines, f"{len(rows)} rows, {failed} failed"])
 
 
-def _first_code(nb):
-    return next((cell.source for cell in nb.cells if cell.cell_type == "code"), "")
-
-
 def _foreign(nb, exercise):
     """Tell which names a test cell takes from cells other than its answer's stub and the first imports."""
-    known = defined(stub(nb, exercise)) | imported(_first_code(nb))
+    known = defined(stub(nb, exercise)) | imported("\n".join(opening(nb)))
     return [f"the test cell reads {name!r} of another cell" for name in sorted(borrowed(exercise.test.source) - known)]
 
 

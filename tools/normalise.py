@@ -4,6 +4,8 @@
     python -m tools.normalise --check [NOTEBOOK…]    run nothing, report what is not in normal form
 
 Two runs are byte-equal. A notebook that fails to run, or whose outputs cannot be stored, is left as it was.
+When `repository: url:` of _config.yml is set, the first code cell, which pages hide, installs minigen from there where
+it is missing, as on Colab.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.validator import iter_validate
@@ -31,6 +34,16 @@ KEPT_MIMES = {"text/plain", "text/latex", "text/markdown"}
 DROPPED_MIMES = {"image/png", "image/jpeg"}  # strict nbval skips exactly these, but compares the text beside them
 RUNS_IN = re.compile(r"(?<=runs in )\d+(?= s\b)")
 IGNORED = "nbval-ignore-output"
+INSTALL_ID = "install-minigen"
+# pip leaves alone whatever satisfies minigen's lower bounds
+INSTALL = """\
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("minigen") is None:  # on Colab, say
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "git+{url}"]
+    subprocess.run(command, check=True)"""
 
 
 def find_notebooks(root):
@@ -52,6 +65,23 @@ def offline_environment():
     rest = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != guard]
     inline = "module://matplotlib_inline.backend_inline"
     return {"PYTHONPATH": os.pathsep.join([guard, *rest]), "MPLBACKEND": inline, **QUIET}
+
+
+def repository_address(path):
+    """Return `repository: url:` of the book that holds `path`; "" where it is not set."""
+    for folder in path.resolve().parents:
+        if (config := folder / "_config.yml").exists():
+            return yaml.safe_load(config.read_text(encoding="utf8")).get("repository", {}).get("url", "")
+    return ""
+
+
+def put_install_cell(notebook, url):
+    """Make the cell that installs minigen from `url` the first code cell; without `url` take it away."""
+    notebook.cells = [cell for cell in notebook.cells if cell.get("id") != INSTALL_ID]
+    if url:
+        source = INSTALL.format(url=url)
+        cell = nbformat.v4.new_code_cell(source, id=INSTALL_ID, metadata={"tags": ["remove-cell"]})
+        notebook.cells.insert(1, cell)  # after the header
 
 
 def tags_of(cell):
@@ -158,11 +188,18 @@ def serialise(notebook):
     return nbformat.v4.writes(notebook) + "\n"
 
 
-def check(text):
-    """Yield what is not in normal form in a notebook's text, as pairs (cell index or None, sentence)."""
+def check(text, url=""):
+    """Yield what is not in normal form in a notebook's text, as pairs (cell index or None, sentence).
+
+    `url` is the address that its hidden first code cell must install minigen from.
+    """
     notebook = nbformat.v4.reads(text)
     yield from problems(notebook)
     cells = nbformat.v4.reads(text).cells
+    there = [(index, c.source, tags_of(c)) for index, c in enumerate(cells) if c.get("id") == INSTALL_ID]
+    if there != ([(1, INSTALL.format(url=url), ["remove-cell"])] if url else []):
+        wanted = f"cell 1 must install minigen from {url}" if url else f"the cell {INSTALL_ID} has no address any more"
+        yield None, f"{wanted} (`repository: url:` of _config.yml): run python -m tools.normalise"
     cleaned = clean(notebook)
     for error in iter_validate(cleaned):
         yield None, f"not a valid notebook of format 4.5: {error.message}"
@@ -185,13 +222,15 @@ def normalise(path):
     """Run the notebook at `path` and rewrite it; return (CPU seconds, problems). With problems nothing is written."""
     before = path.read_text(encoding="utf8")
     notebook = nbformat.v4.reads(before)
+    url = repository_address(path)
+    put_install_cell(notebook, url)
     try:
         seconds = execute(notebook)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return 0.0, [(None, "the notebook does not run:\n" + re.sub(r"\x1b\[[\d;]*m", "", str(error)))]
     update_running_time(notebook, seconds)
     after = serialise(clean(notebook))
-    found = list(check(after))
+    found = list(check(after, url))
     if not found and after != before:
         path.write_text(after, encoding="utf8")
     return seconds, found
@@ -206,7 +245,7 @@ def main(arguments=None):
     for path in options.notebooks or find_notebooks(ROOT):
         try:
             if options.check:
-                found = list(check(path.read_text(encoding="utf8")))
+                found = list(check(path.read_text(encoding="utf8"), repository_address(path)))
             else:
                 seconds, found = normalise(path)
                 print(f"{path}: {f'{seconds:.1f} s of CPU' if not found else 'left as it was'}", flush=True)

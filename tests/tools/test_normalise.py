@@ -252,6 +252,44 @@ def test_the_guard_stands_once_on_the_path(monkeypatch):
     assert normalise.offline_environment()["PYTHONPATH"].split(os.pathsep) == [guard, "/mine"]
 
 
+# The hidden cell that installs minigen
+
+
+def test_the_cell_that_installs_minigen_comes_and_goes_with_the_address(make, tmp_path, capsys):
+    path = make("print(6 * 7)", header="# Title")
+    assert normalise.main([str(path)]) == 0
+    without = path.read_bytes()
+    config = tmp_path / "_config.yml"
+    config.write_text("repository: {url: 'https://book.example/one'}")
+    assert normalise.main(["--check", str(path)]) == 1
+    assert "cell 1 must install minigen from https://book.example/one" in capsys.readouterr().out
+    assert normalise.main([str(path)]) == 0
+    assert normalise.main(["--check", str(path)]) == 0
+    assert [cell.id for cell in stored(path).cells] == ["head", "install-minigen", "c0"]
+    assert stored(path).cells[1].metadata.tags == ["remove-cell"]
+    assert '"git+https://book.example/one"' in stored(path).cells[1].source
+    config.write_text("repository: {url: 'https://book.example/two'}")
+    assert normalise.main(["--check", str(path)]) == 1
+    assert "(`repository: url:` of _config.yml): run python -m tools.normalise" in capsys.readouterr().out
+    config.write_text("repository: {url: ''}")
+    assert normalise.main(["--check", str(path)]) == 1
+    assert "the cell install-minigen has no address any more" in capsys.readouterr().out
+    assert normalise.main([str(path)]) == 0
+    assert path.read_bytes() == without
+
+
+def test_the_cell_installs_where_minigen_is_missing_and_does_nothing_where_it_is_not(tmp_path):
+    """A package of the same name stands for pip: it writes down what it was asked for."""
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
+    (tmp_path / "pip" / "__main__.py").write_text("import sys\nprint(*sys.argv[1:])")
+    cell = normalise.INSTALL.format(url="https://book.example/one")
+    for path, said in ((str(tmp_path), "install --quiet git+https://book.example/one\n"), (f"{tmp_path}:{ROOT}", "")):
+        command = [sys.executable, "-S", "-c", cell]  # -S: none of what is installed
+        ran = subprocess.run(command, env={"PYTHONPATH": path}, cwd=tmp_path, capture_output=True, text=True)
+        assert (ran.stdout, ran.stderr) == (said, "")
+
+
 # Notebooks as tests
 
 

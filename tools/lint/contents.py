@@ -20,8 +20,9 @@ def documents(entry):
 
 def check(book):
     yield from book.unreadable
+    url = normalise.repository_address(book.root / "book")
     for page in book.notebooks:
-        for index, sentence in normalise.check(page.text):
+        for index, sentence in normalise.check(page.text, url):
             yield page.finding(index, sentence)
         for index, cell in page.cells_of("code"):
             try:
