@@ -3,23 +3,32 @@
 Pyodide's address is answered from a copy (see pyodide.py); everything else that is not the site itself is refused.
 """
 
+import csv
+import json
 import os
 import re
+import subprocess
+import sys
 import time
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 
+from course.markup import drop_markers, exercises, read
 from tests.browser import pyodide
 from tests.browser.conftest import SITE
 from tests.browser.test_pages import LOOKS, PAGES, RULES
+from tools.build import ROOT
 
 IN_THE_GATE = ("book/foundations/jacobians.html", "book/reparameterization/variational-inference.html")
 EXERCISES = "book/foundations/exercises/jacobians.html"
 CHAPTERS = [p for p in PAGES if p.count("/") == 2 and "cell_input" in (SITE / p).read_text(encoding="utf8")]
-TRIED = CHAPTERS if os.environ.get("LIVE_TEST") == "all" else IN_THE_GATE
+ALL_EXERCISES = [p for p in PAGES if "/exercises/" in p]
+EVERYTHING = os.environ.get("LIVE_TEST") == "all"
+TRIED = CHAPTERS if EVERYTHING else IN_THE_GATE
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?|-?\binf\b|\bnan\b")
 TOLERANCE = 0.02  # of a trained value's size: rounding differs between the machines, and training carries it on
 # page, cell, a line that the book prints and the page does not -> why
@@ -73,7 +82,7 @@ def write(page, number, code):
 def printed(page):
     """Return the text that each cell of the page has printed, without figures."""
     cells = BeautifulSoup(page.content(), "html.parser").select("div.cell")
-    return ["".join(pre.get_text() for pre in c.select(".cell_output .output pre")).strip() for c in cells]
+    return ["".join(pre.get_text() for pre in c.select(".cell_output pre")).strip() for c in cells]
 
 
 def agree(built, shown):
@@ -193,33 +202,95 @@ def test_offline_is_said_and_the_built_outputs_stay(open_page):
     assert all(address.startswith(pyodide.PIN["address"]) for address in page.outside)
 
 
-def test_an_exercise_wrong_then_right(live):
-    page, _ = live(EXERCISES)
-    kinds = [c.get_attribute("class") for c in page.locator("div.cell").all()]
-    answer = next(n for n, kind in enumerate(kinds, start=1) if "tag_answer" in kind and n > 3)
-    test = cell(page, answer + 1)
-    right = "def jacobian_fixed(f, x, h=1e-5):\n    columns = []\n    for j in range(x.size):\n"
-    right += "        a, b = x.astype(float), x.astype(float)\n        a[j] += h\n        b[j] -= h\n"
-    right += "        columns.append((f(a) - f(b)) / (2 * h))\n"
-    for last, passed in (("    return np.stack(columns)", False), ("    return np.stack(columns, axis=1)", True)):
-        cell(page, answer).locator(".cm-content").click()
-        page.keyboard.press("Control+a")
-        page.keyboard.insert_text(right + last)
-        test.get_by_role("button", name="Check").click()
-        page.wait_for_function(says("visible tests pass"))
-        assert (test.locator(".live-miss").count() == 0) == passed
-        assert test.locator(".live-pass").count() > 0
-        if not passed:
-            assert "Hint: three inputs and two outputs make 2 by 3" in test.inner_text()
-            page.evaluate("document.querySelector('.live-bar [role=status]').textContent = ''")
+def check(page, test):
+    """Press Check under the `test` cell and wait until its tests have been tried."""
+    page.evaluate("document.querySelector('.live-bar [role=status]').textContent = ''")
+    test.get_by_role("button", name="Check").click()
+    page.wait_for_function(says("visible tests pass"), timeout=200_000)
+
+
+@pytest.mark.parametrize("path", ALL_EXERCISES if EVERYTHING else [EXERCISES])
+def test_exercises_wrong_and_right(live, path, tmp_path):
+    page, _ = live(path)
+    source = ROOT / Path(path).with_suffix(".ipynb")
+    tried = [exercise for exercise in exercises(read(source)) if exercise.test]
+    numbers = [n for n, c in enumerate(page.locator("div.cell").all(), 1) if "tag_answer" in c.get_attribute("class")]
+    first = cell(page, numbers[0] + 1)
+    for wrong in tried[0].having("wrong"):
+        write(page, numbers[0], wrong.source)
+        check(page, first)
+        if first.locator(".live-miss").count():  # some are for the hidden tests to find
+            break
+    assert "Hint: " in first.locator(".live-miss").first.inner_text()
+    for number, exercise in zip(numbers[1:], tried[1:], strict=True):
+        write(page, number, drop_markers(exercise.answer.source))
+        check(page, cell(page, number + 1))
+        kept = cell(page, number + 1).locator(".live-progress").inner_text()
+        assert re.fullmatch(r"([1-9]\d*) of \1 visible tests pass\.", kept), f"{exercise.answer.id}: {kept}"
+        assert cell(page, number + 1).locator(".live-pass").count() == int(kept.split()[0])
+    marks = page.locator(".live-progress").all_inner_texts()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download notebook").click()
-    assert "axis=1" in download.value.path().read_text(encoding="utf8")
+    (tmp_path / "in").mkdir()
+    download.value.save_as(tmp_path / "in" / "ada.ipynb")
+    written = json.loads((tmp_path / "in" / "ada.ipynb").read_text(encoding="utf8"))
+    given = json.loads((SITE / "_sources" / path).with_suffix(".ipynb").read_text(encoding="utf8"))
+    changed = [new["id"] for new, old in zip(written["cells"], given["cells"], strict=True) if new != old]
+    assert changed == [exercise.answer.id for exercise in tried]
     page.reload()
     page.get_by_role("button", name="Run this page").click()
-    kept = test.locator(".live-progress")
-    kept.wait_for()
-    assert re.fullmatch(r"(\d+) of \1 visible tests pass\.", kept.inner_text())
+    first.locator(".live-progress").wait_for()
+    assert page.locator(".live-progress").all_inner_texts() == marks
+    assert page.errors == []
+    table = tmp_path / "grades.csv"
+    arguments = [source.stem, tmp_path / "in", "-o", table, "--unsafe"]
+    graded = subprocess.run(
+        [sys.executable, "-m", "course", "grade", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert graded.returncode == 0, graded.stdout + graded.stderr
+    (row,) = csv.DictReader(table.open(encoding="utf8"))
+    assert row["status"] == "ok", row
+    assert [float(row[e.answer.id]) for e in tried] == [0, *(e.test.metadata["nbgrader"]["points"] for e in tried[1:])]
+
+
+def test_a_broken_answer_does_not_hold_up_the_others(live):
+    page, _ = live(EXERCISES)
+    answers = [n for n, c in enumerate(page.locator("div.cell").all(), 1) if "tag_answer" in c.get_attribute("class")]
+    write(page, answers[0], "1 / 0")
+    write(page, answers[1], "def jacobian_fixed(f, x, h=1e-5):\n    return np.eye(2)")
+    check(page, cell(page, answers[1] + 1))
+    assert cell(page, answers[0]).locator("[data-kind=error]").count() == 1
+    assert cell(page, answers[1] + 1).locator(".live-miss").count() > 0
+    assert cell(page, answers[0] + 1).locator(".live-progress").count() == 0  # its own test did not run
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if "cell_input" in (SITE / p).read_text(encoding="utf8")])
+def test_the_cells_of_a_page_stand_in_its_notebook_in_order(path):
+    notebook = json.loads((SITE / "_sources" / path).with_suffix(".ipynb").read_text(encoding="utf8"))
+    there = iter(["".join(c["source"]).rstrip() for c in notebook["cells"] if c["cell_type"] == "code"])
+    page = BeautifulSoup((SITE / path).read_text(encoding="utf8"), "html.parser")
+    for pre in page.select("div.cell .cell_input pre"):
+        assert pre.get_text().rstrip() in there, pre.get_text()[:200]  # `in` goes on where it stopped
+
+
+def test_a_hidden_cell_of_the_notebook_is_passed_over(open_page):
+    path = IN_THE_GATE[0]
+    page = open_page(path)
+    notebook = json.loads((SITE / "_sources" / path).with_suffix(".ipynb").read_text(encoding="utf8"))
+    hidden = {"cell_type": "code", "id": "hidden", "metadata": {}, "source": ["pass"], "outputs": []}
+    notebook["cells"][1:1] = [hidden]
+    page.context.route("**/_sources/**", lambda route: route.fulfill(json=notebook))
+    page.get_by_role("button", name="Run this page").click()
+    write(page, 2, "print('mine')")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download notebook").click()
+    cells = [
+        c for c in json.loads(download.value.path().read_text(encoding="utf8"))["cells"] if c["cell_type"] == "code"
+    ]
+    assert [(c["source"], c["outputs"]) for c in cells[:3:2]] == [(["pass"], []), ("print('mine')", [])]
+    notebook["cells"] = notebook["cells"][:9]
+    page.get_by_role("button", name="Download notebook").click()
+    page.wait_for_function(says("could not be downloaded: it has no cell"))
 
 
 @pytest.mark.parametrize("path", [IN_THE_GATE[0], EXERCISES])

@@ -36,6 +36,7 @@ def ticking(clock):
 
 
 time.perf_counter, time.process_time = ticking(time.perf_counter), ticking(time.process_time)
+time.thread_time = time.process_time  # a browser has no clock of one thread, and Python no second thread there
 
 
 class Printer(io.TextIOBase):
@@ -67,6 +68,8 @@ def display(value):
     """Send a cell's last value: as HTML where it knows how, otherwise as text."""
     if hasattr(value, "_repr_html_"):
         send("html", value._repr_html_())
+    elif hasattr(value, "_repr_markdown_"):
+        send("source", repr(value))  # minigen's `source`, nothing else here knows Markdown
     elif not isinstance(value, plt.Figure):  # `show` sends it
         send("text", f"{value!r}\n")
 

@@ -133,6 +133,12 @@ class Cell {
     place.replaceWith(document.createRange().createContextualFragment(text)); // so made, its scripts run
   }
 
+  source(text) { // in the book's colours, where it is what the book shows
+    const built = this.built.find(node => node.textContent.trim() === text.trim());
+    if (built) this.put(built.cloneNode(true));
+    else this.write(`${text}\n`, "text");
+  }
+
   test(claim, holds, hint) {
     this.tests[0] += holds;
     this.tests[1] += 1;
@@ -237,11 +243,14 @@ const handlers = {
   text(text) { current?.write(text, "text"); },
   error(text) {
     current?.write(text, "error");
-    waiting.length = 0; // what follows would only fail as well
+    // What follows would only fail as well; after an answer that is only its own test.
+    const left = current?.kind === "answer" ? waiting.filter(cell => cell !== cells[cells.indexOf(current) + 1]) : [];
+    waiting.splice(0, Infinity, ...left);
     if (text.includes("NameError")) current?.write("\nIs it defined in a cell above? Press Run all above first.\n", "error");
   },
   died(reason) { stop(`Python broke down, and what the cells had computed is lost; the next run starts it anew. (${reason})`); },
   html(text) { current?.html(text); },
+  source(text) { current?.source(text); },
   image(png) { current?.image(png); },
   test(...parts) { current?.test(...parts); },
   done(ok, seconds) {
@@ -256,7 +265,13 @@ const handlers = {
 async function download() {
   const path = document.documentElement.dataset.content_root + "_sources/" + pagename() + ".ipynb";
   const notebook = await (await fetch(path)).json();
-  notebook.cells.filter(cell => cell.cell_type === "code").forEach((cell, k) => { cell.source = cells[k].text; });
+  let k = 0; // the notebook may hold cells that the page hides; those of the page stand in it in order, as they were
+  for (const cell of notebook.cells.filter(cell => cell.cell_type === "code")) {
+    if ([cell.source].flat().join("").trimEnd() !== cells[k]?.original) continue;
+    if (cells[k].edited) Object.assign(cell, { source: cells[k].text, outputs: [], execution_count: null });
+    k += 1;
+  }
+  if (k < cells.length) throw Error(`it has no cell ${k + 1} of this page`);
   const file = new Blob([JSON.stringify(notebook, null, 1) + "\n"], { type: "application/x-ipynb+json" });
   const link = make("a", { href: URL.createObjectURL(file), download: pagename().split("/").pop() + ".ipynb" });
   link.click();
@@ -279,7 +294,7 @@ export function open(bar) {
   bar.append(
     button("Run all", () => run(cells.filter(cell => cell.kind === "code" || (cell.kind === "answer" && cell.edited)))),
     stopButton,
-    button("Download notebook", download),
+    button("Download notebook", () => download().catch(error => say(`The notebook could not be downloaded: ${error.message}.`))),
     progress,
     status,
   );
