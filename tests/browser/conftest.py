@@ -100,8 +100,8 @@ def open_page(browser, address):
         context.route("**/*", route)
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
-        page.goto(f"{address}/{path}", wait_until="networkidle")
-        page.evaluate("() => window.MathJax?.startup?.promise")
+        page.goto(f"{address}/{path}")
+        page.evaluate("() => Promise.all([window.MathJax?.startup?.promise, document.fonts.ready])")
         return page
 
     yield start
