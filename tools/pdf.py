@@ -1,31 +1,36 @@
 """Makes the whole book one PDF, tagged for screen readers and with an outline: `python -m tools.pdf`.
 
-The book is built as one page, which Chromium prints: it sets formulas and figures exactly as on the site.
+The pages of the built site are put into one, which Chromium prints, so that numbers and figures are those of the site.
 """
 
 import functools
 import http.server
-import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
-from tools.build import ROOT, Handler, toc_files
-from tools.normalise import QUIET
+import yaml
+
+from tools.build import ROOT, Handler, build, check_pages
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TARGET = ROOT / "_build" / "generative-models-from-scratch.pdf"
-# What is folded on a screen stands open on paper; figures that wait for a reader are fetched.
-UNFOLD = """async () => {
-  for (const fold of document.querySelectorAll("details")) fold.open = true;
-  const figures = [...document.querySelectorAll("img")];
-  for (const img of figures) img.loading = "eager";
-  await Promise.all(figures.map(img => img.decode().catch(() => {})));
-  await window.MathJax?.startup?.promise;
-}"""
+ONE_PAGE = Path(__file__).with_suffix(".js").read_text(encoding="utf8")
+# How one page prints stands in book/assets/book.css; this is what only a book has.
+STYLE = """
+.bd-main .bd-content .bd-article h1:first-of-type { display: block; }
+.bd-main .bd-content { margin: 0; }
+.chapter, .contents-of-book { break-before: page; }
+.part { font-size: 2.6em; }
+/* A formula's letters belong to no element: something unseen that its element draws is what the tag holds on to. */
+mjx-container { background: rgb(255 255 255 / .01); }
+.contents-of-book p { margin: 1em 0 0; font-weight: 600; }
+.contents-of-book ul { margin: 0; }
+"""
+SCALE, MARGIN = 0.8, 16  # of the site's sizes; millimetres
+WIDTH = int((210 - 2 * MARGIN) / 25.4 * 96 / SCALE)  # of an A4 sheet between its margins, in the site's pixels
+FOOT = '<div style="width: 100%; text-align: center; font: 8px sans-serif"><span class="pageNumber"></span></div>'
 
 
 def find_browser():
@@ -33,20 +38,21 @@ def find_browser():
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
-def one_page(book):
-    """Build the book as one page; return its folder."""
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(book), "--builder", "singlehtml"]
-    done = subprocess.run(command, cwd=book, env={**os.environ, **QUIET}, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
-    site = book / "_build" / "singlehtml"
-    root = toc_files(book)[0]
-    shutil.copy(site / f"{root}.html", site / "index.html")  # its addresses are relative to the top
-    return site
+def contents(root):
+    """Return the parts of _toc.yml with their pages, each with the level of its title: book 1, part 2, chapter 3."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf8"))
+    parts = [{"caption": "", "pages": [{"name": toc["root"], "level": 1}]}]
+    for part in toc["parts"]:
+        pages = []
+        for chapter in part["chapters"]:
+            pages.append({"name": chapter["file"], "level": 3})
+            pages += [{"name": section["file"], "level": 4} for section in chapter.get("sections", [])]
+        parts.append({"caption": part["caption"], "pages": pages})
+    return parts
 
 
-def printed(site, target):
-    """Print the page at `site` to `target`."""
+def printed(site, book, target):
+    """Print the pages of `book`, as `contents` lists them, from the built `site` to the file `target`."""
     from playwright.sync_api import sync_playwright  # a tool of the tests, which this file serves too
 
     browser = find_browser()
@@ -56,19 +62,38 @@ def printed(site, target):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as play:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-        page = chromium.new_page()
-        page.set_default_timeout(600_000)
-        page.goto(f"http://127.0.0.1:{server.server_port}/index.html", wait_until="load")
-        page.evaluate(UNFOLD)
-        margin = dict.fromkeys(("top", "bottom", "left", "right"), "16mm")
-        page.pdf(path=target, format="A4", tagged=True, outline=True, print_background=True, margin=margin)
+        page = chromium.new_page(color_scheme="light", viewport={"width": WIDTH, "height": 1000})
+        page.emulate_media(media="print")
+        page.set_default_timeout(1_200_000)
+        page.goto(f"http://127.0.0.1:{server.server_port}/{book[0]['pages'][0]['name']}.html", wait_until="load")
+        page.add_style_tag(content=STYLE)
+        found = page.evaluate(ONE_PAGE, book)
+        if found["wrong"]:
+            raise SystemExit("\n".join(["pdf:", *found["wrong"]]))
+        page.pdf(
+            path=target,
+            format="A4",
+            scale=SCALE,
+            tagged=True,
+            outline=True,
+            print_background=True,
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template=FOOT,
+            margin=dict.fromkeys(("top", "bottom", "left", "right"), f"{MARGIN}mm"),
+        )
         chromium.close()
         server.shutdown()
+    if found["boxes"]:
+        print(f"pdf: NO FONT here draws {found['boxes']}: install one (Debian: fonts-noto-cjk) and try again.")
 
 
 def main():
-    """Build, print, and look whether tags and outline are there."""
-    printed(one_page(ROOT), TARGET)
+    """Build the site, print it, and look whether tags and outline are there."""
+    if code := build(ROOT, strict=False):
+        raise SystemExit(code)
+    check_pages(ROOT)
+    printed(ROOT / "_build" / "html", contents(ROOT), TARGET)
     content = TARGET.read_bytes()
     missing = [mark for mark in (b"/StructTreeRoot", b"/Outlines") if mark not in content]
     if missing:

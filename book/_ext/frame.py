@@ -219,17 +219,8 @@ def lighten(app, exception):
                 page.write_text(light, encoding="utf8")
 
 
-def single(app):
-    """Let the one page of the PDF show notebooks as the others do: myst-nb registers its writers for `html` only."""
-    handlers = app.registry.translation_handlers
-    if app.builder.name == "singlehtml":
-        app.set_html_assets_policy("always")
-        handlers["singlehtml"] = {**handlers.get("html", {}), **handlers.get("singlehtml", {})}
-
-
 def setup(app):
     app.connect("config-inited", address)
-    app.connect("builder-inited", single)
     app.connect("source-read", insert)
     app.connect("env-get-outdated", outdated)
     app.connect("autodoc-process-docstring", docstring)
