@@ -68,6 +68,8 @@ class Cell {
       ],
     });
     this.input.querySelector("[class^=highlight-]").replaceWith(this.editor.dom);
+    // Sphinx takes a bare "/" anywhere on the page for "search": what is typed here stays here.
+    this.editor.dom.addEventListener("keydown", event => { if (!event.ctrlKey && !event.metaKey) event.stopPropagation(); });
   }
 
   get text() { return this.editor ? this.editor.state.doc.toString() : this.original; }
@@ -245,7 +247,7 @@ const handlers = {
     current?.write(text, "error");
     // What follows would only fail as well; after an answer that is only its own test.
     const left = current?.kind === "answer" ? waiting.filter(cell => cell !== cells[cells.indexOf(current) + 1]) : [];
-    waiting.splice(0, Infinity, ...left);
+    if (!text.includes("rounds its clock")) waiting.splice(0, Infinity, ...left);
     if (text.includes("NameError")) current?.write("\nIs it defined in a cell above? Press Run all above first.\n", "error");
   },
   died(reason) { stop(`Python broke down, and what the cells had computed is lost; the next run starts it anew. (${reason})`); },
