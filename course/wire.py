@@ -12,7 +12,6 @@ import builtins
 import itertools
 import json
 import math
-import tracemalloc
 import warnings
 import weakref
 
@@ -96,13 +95,13 @@ class Link:
             raise TypeError("got an object where a number or an array was expected")
         given = []
         packed = [self._pack(args, given), [[name, self._pack(value, given)] for name, value in (kwargs or {}).items()]]
-        self._send(["ask", action, number, *packed, np.geterr(), tracemalloc.is_tracing()])
+        self._send(["ask", action, number, *packed, np.geterr()])
         while True:
             kind, *rest = self._receive()
             if kind == "ask":
-                self._serve(*_exactly(6, rest))
+                self._serve(*_exactly(5, rest))
             elif kind == "reply":
-                return self._accept(given, *_exactly(4, rest))
+                return self._accept(given, *_exactly(3, rest))
             elif kind == "error":
                 raise self._exception(*_exactly(4, rest))
             else:
@@ -112,9 +111,9 @@ class Link:
         """Serve requests until the other side hangs up."""
         while True:
             _, *rest = self._receive()
-            self._serve(*_exactly(6, rest))
+            self._serve(*_exactly(5, rest))
 
-    def _serve(self, action, number, args, kwargs, errors, tracing):
+    def _serve(self, action, number, args, kwargs, errors):
         given = []
         self.depth += 1
         try:
@@ -122,7 +121,7 @@ class Link:
             kwargs = {name: self._read(value, given) for name, value in kwargs}
             states = [_state(thing) for thing in given]
             target = self.lent[number]
-            with np.errstate(**errors), warnings.catch_warnings(record=True) as caught, _Peak(tracing) as peak:
+            with np.errstate(**errors), warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 result = self._act(action, target, args, kwargs)
             told = [[warning.category.__name__, str(warning.message)] for warning in caught[:20]]
@@ -131,7 +130,7 @@ class Link:
                 for index, (thing, state) in enumerate(zip(given, states, strict=True))
                 if not _same(_state(thing), state)
             ]
-            message = ["reply", self._pack(result, []), changes, told, peak.bytes]
+            message = ["reply", self._pack(result, []), changes, told]
         except self.failures as error:
             message = self._tell(error)
         finally:
@@ -158,7 +157,7 @@ class Link:
             raise TypeError(f"{name} of {type(target).__name__} does not take {', '.join(map(repr, args[1:]))}")
         return result
 
-    def _accept(self, given, value, changes, told, peak):
+    def _accept(self, given, value, changes, told):
         result = self._read(value, [])
         for index, packed in changes:
             _restore(given[index], self._read(packed, []))
@@ -167,8 +166,6 @@ class Link:
             kind = getattr(builtins, category, None)
             known = isinstance(kind, type) and issubclass(kind, Warning)
             warnings.warn(text, kind if known else UserWarning, stacklevel=4)
-        # where a test measures memory, the other side's counts; the pages are asked for and never touched
-        np.empty(min(peak, 2 * LONGEST), np.uint8)
         return result
 
     def _tell(self, error):
@@ -366,23 +363,6 @@ class Link:
     def _broken(self, error, text):
         # on the answer's side an endless recursion that ends in here stays what it is
         return Broken(text) if self.wary else error
-
-
-class _Peak:
-    """The most memory in bytes that was in use inside, measured if asked for."""
-
-    def __init__(self, wanted):
-        self.wanted, self.bytes = wanted and not tracemalloc.is_tracing(), 0
-
-    def __enter__(self):
-        if self.wanted:
-            tracemalloc.start()
-        return self
-
-    def __exit__(self, *error):
-        if self.wanted:
-            self.bytes = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
 
 
 def _exactly(length, message):

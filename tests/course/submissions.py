@@ -251,7 +251,7 @@ BREAKOUTS = {
 ATTACKS = {
     "forged replies": (
         "import os, json\n\n\ndef shear(x, k):\n    for fd in range(3, 12):\n        try:\n"
-        '            os.write(fd, json.dumps(["reply", True, [], [], 0]).encode() + b"\\n")\n'
+        '            os.write(fd, json.dumps(["reply", True, [], []]).encode() + b"\\n")\n'
         "        except OSError:\n            pass\n    return 0 * x",
         "a visible test: k = 0 changes nothing",
     ),

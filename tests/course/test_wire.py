@@ -194,7 +194,7 @@ LIES = {
 class TestLies:
     @pytest.mark.parametrize("value", LIES.values(), ids=LIES)
     def test_a_value_of_another_form_breaks_the_line_and_nothing_else(self, value):
-        reply = json.dumps(["reply", value, [], [], 0]).encode() + b"\n"
+        reply = json.dumps(["reply", value, [], []]).encode() + b"\n"
         with pytest.raises(Broken, match="a value that cannot be read"):
             Link(io.BytesIO(reply), io.BytesIO()).ask("call", 0, ())
 
