@@ -239,7 +239,7 @@ class _Grading:
             return Mark(0, self._no_python(task) or "not attempted")
         if own := self.failures.get(owner):
             return Mark(
-                0, own.told_of("the cell of the answer") if own.fatal else f"the cell of the answer stops: {own}"
+                0, f"the cell of the answer {own.message}" if own.fatal else f"the cell of the answer stops: {own}"
             )
         told = failure.hint if where == "hidden" else failure.told
         return Mark(0, f"a {where} test: {told}{self._left_out() if failure.error == 'NameError' else ''}")
@@ -258,7 +258,7 @@ class _Grading:
     def _left_out(self):
         """Name the cells that could not stay, whose names are then missing."""
         return "".join(
-            f"; the cell that begins with {_beginning(self.cells[number])} was left out, since {failure.told_of('it')}"
+            f"; the cell that begins with {_beginning(self.cells[number])} was left out, since it {failure.message}"
             for number, failure in sorted(self.failures.items())
             if failure.fatal
         )

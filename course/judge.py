@@ -19,18 +19,14 @@ class Failure:
     of_answer: bool = False
 
     def __str__(self):
-        return f"{self.error}: {self.message}"
+        return self.message if self.fatal else f"{self.error}: {self.message}"
 
     @property
     def told(self):
         """What may be told where the test is visible."""
         if self.fatal:
-            return self.told_of("your answer")
+            return f"your answer {self.message}"
         return self.message if self.error == "AssertionError" else str(self)
-
-    def told_of(self, who):
-        """Say of whom it is that the process is gone."""
-        return self.message if self.error == "Broken" else f"{who} {self.message}"
 
     @property
     def hint(self):
@@ -41,7 +37,7 @@ class Failure:
         if self.error == "AssertionError" and not self.of_answer:
             return self.message
         if self.fatal:
-            return self.told_of("your answer")
+            return self.told
         return f"ends with {self.error if self.error in BUILTIN else 'an exception'}"
 
 
@@ -51,10 +47,7 @@ def attempt(worker, seconds, action):
         with worker.within(seconds):
             action()
     except Broken as error:
-        message = str(error)
-        kinds = {"did not end": "Timeout", "ended its process": "Died"}
-        kind = next((kind for start, kind in kinds.items() if message.startswith(start)), "Broken")
-        return Failure(kind, message, fatal=True)
+        return Failure("Broken", str(error), fatal=True)
     except Exception as error:
         return Failure(type(error).__name__, str(error), of_answer=getattr(error, "of_answer", False))
     return None

@@ -102,8 +102,6 @@ class Worker:
         try:
             yield
         except Broken as error:
-            if str(error) == "the process ended" and not self.late:
-                raise Broken(f"ended its process (code {self._code()})") from None
             raise Broken(self.late or str(error)) from None
         finally:
             timer.cancel()
@@ -126,12 +124,6 @@ class Worker:
 
     def _alarm(self, *_):
         raise Broken(self.late)
-
-    def _code(self):
-        try:
-            return self.process.wait(5)
-        except subprocess.TimeoutExpired:  # the line is closed, the process is not
-            return "none"
 
 
 def _python(folder):

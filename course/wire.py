@@ -25,7 +25,10 @@ READING = {"__len__", "__getitem__", "__iter__", "__array__"}
 
 
 class Broken(BaseException):
-    """The line is dead or speaks nonsense; no Exception, so that no test's `except Exception` hides it."""
+    """The line is dead or speaks nonsense; no Exception, so that no test's `except Exception` hides it.
+
+    The message says what the other side did, as in "your answer …", and holds nothing that came from there.
+    """
 
 
 class Remote:
@@ -105,7 +108,7 @@ class Link:
             elif kind == "error":
                 raise self._exception(*_exactly(4, rest))
             else:
-                raise Broken("the answer's process sent a message of unknown kind")
+                raise Broken("sent a message of unknown kind")
 
     def serve(self):
         """Serve requests until the other side hangs up."""
@@ -260,7 +263,7 @@ class Link:
         except (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             if getattr(error, "unwelcome", False):
                 raise
-            raise self._broken(error, f"the answer's process sent a value that cannot be read: {error}") from None
+            raise self._broken(error, "sent a value that cannot be read") from None
 
     def _unpack(self, packed, given):
         if not isinstance(packed, list):
@@ -338,14 +341,14 @@ class Link:
         try:
             text = json.dumps(message).encode()
         except (ValueError, RecursionError) as error:
-            raise self._broken(error, f"a value cannot be sent: {error}") from None
+            raise self._broken(error, "was to get a value that cannot be sent") from None
         if len(text) > LONGEST:
-            raise Broken(f"a value of {len(text) / 1e6:.0f} MB is more than the {LONGEST / 1e6:.0f} that may be sent")
+            raise Broken(f"was to get a value of more than {LONGEST / 1e6:.0f} MB")
         try:
             self.writer.write(text + b"\n")
             self.writer.flush()
         except (OSError, ValueError):
-            raise Broken("the process ended") from None
+            raise Broken("ended its process") from None
 
     def _receive(self):
         try:
@@ -353,11 +356,11 @@ class Link:
         except (OSError, ValueError):
             line = b""
         if not line:
-            raise Broken("the process ended")
+            raise Broken("ended its process")
         try:
             message = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise self._broken(error, "the answer's process sent something that is not JSON or too long") from None
+            raise self._broken(error, "sent something that is not JSON or too long") from None
         return _exactly(None, message)
 
     def _broken(self, error, text):
@@ -367,7 +370,7 @@ class Link:
 
 def _exactly(length, message):
     if not isinstance(message, list) or not message or (length and len(message) != length):
-        raise Broken("the answer's process sent a message of another form")
+        raise Broken("sent a message of another form")
     return message
 
 

@@ -124,7 +124,7 @@ SUBMISSIONS = {
     "an answer's cell that ends its process": (
         (IMPORTS, "import os\n\n\ndef shear(x, k):\n    return x\n\n\nos._exit(3)", DETERMINANT),
         (0, 2),
-        "the cell of the answer ended its process (code 3)",
+        "the cell of the answer ended its process",
     ),
     "an answer's cell that does not end": (
         (IMPORTS, "def shear(x, k):\n    return x\n\n\nwhile True:\n    pass", DETERMINANT),
@@ -135,7 +135,7 @@ SUBMISSIONS = {
         (IMPORTS, "import os\nhelper = 1\nos._exit(3)", "def shear(x, k):\n    return helper * x", DETERMINANT),
         (0, 2),
         "a visible test: NameError: name 'helper' is not defined; the cell that begins with `import os` was left out, "
-        "since it ended its process (code 3)",
+        "since it ended its process",
     ),
     "an answer that stops": (
         (IMPORTS, "x = 1 / 0\n\n\ndef shear(x, k):\n    return x", DETERMINANT),
@@ -258,11 +258,11 @@ ATTACKS = {
     "nonsense on the line": (
         "import os\n\n\ndef shear(x, k):\n    for fd in range(3, 12):\n        try:\n"
         '            os.write(fd, b"(lp0\\n")\n        except OSError:\n            pass\n    return x',
-        "a visible test: the answer's process sent something that is not JSON or too long",
+        "a visible test: your answer sent something that is not JSON or too long",
     ),
     "a segmentation fault": (
         "import ctypes\n\n\ndef shear(x, k):\n    ctypes.string_at(0)",
-        "a visible test: your answer ended its process (code 139)",
+        "a visible test: your answer ended its process",
     ),
     "endless recursion": (
         "def shear(x, k):\n    return shear(x, k)",

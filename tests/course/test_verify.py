@@ -129,11 +129,11 @@ class TestRun:
         monkeypatch.setattr(module, "TIMEOUT", 2)
         row = self.judged(nb, source, "def shear(x, k):\n    while True:\n        pass")
         assert row.ok
-        assert row.result == "rejected by visible tests: Timeout: did not end within 2 s"
+        assert row.result == "rejected by visible tests: did not end within 2 s"
 
     def test_a_process_that_ends_itself_has_not_passed(self, nb, source):
         row = self.judged(nb, source, "import os\n\n\ndef shear(x, k):\n    os._exit(0)")
-        assert row.result == "rejected by visible tests: Died: ended its process (code 0)"
+        assert row.result == "rejected by visible tests: ended its process"
 
     def test_leaving_is_not_passing(self, nb, source):
         row = self.judged(nb, source, "def shear(x, k):\n    raise SystemExit")

@@ -228,14 +228,14 @@ class TestLies:
             other.run("import os\ndef f(): os._exit(3)")
             test = "try:\n    f()\nexcept Exception:\n    pass"
             failure = judged(other, {"f"}, test, 20)
-        assert (str(failure), failure.fatal) == ("Died: ended its process (code 3)", True)
+        assert (str(failure), failure.fatal) == ("ended its process", True)
 
 
 class TestTime:
     def test_a_loop_ends(self):
         with Worker(sandboxed=False) as worker:
             failure = attempt(worker, 1, lambda: worker.run("while True: pass"))
-        assert (str(failure), failure.fatal) == ("Timeout: did not end within 1 s", True)
+        assert (str(failure), failure.fatal) == ("did not end within 1 s", True)
 
     def test_an_endless_recursion_that_calls_back_is_told_as_what_it_is(self):
         with Worker(sandboxed=False) as worker:
@@ -249,10 +249,10 @@ class TestTime:
         with Worker(sandboxed=False) as worker:
             worker.run("def f(g):\n    while True: g()")
             failure = judged(worker, {"f"}, "f(lambda: None)", 1)
-        assert str(failure) == "Timeout: did not end within 1 s"
+        assert str(failure) == "did not end within 1 s"
 
     def test_a_number_that_keeps_the_tests_busy_does_not(self):
         with Worker(sandboxed=False) as worker:
             worker.run("def f(): return 10**18")
             failure = judged(worker, {"f"}, "for _ in range(f()): pass", 1)
-        assert str(failure) == "Timeout: did not end within 1 s"
+        assert str(failure) == "did not end within 1 s"
