@@ -1,5 +1,6 @@
 """Grade a notebook: its cells run in a worker, the source's tests outside of it, an exercise at a time."""
 
+import ast
 import os
 import re
 import time
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from course.judge import Failure, attempt, judge
 from course.markup import MarkupError, chapters, name, parse, read
-from course.names import definitions, forbidden, plain, syntax_error, with_helpers
+from course.names import NOT_READ, forbidden, plain, statements, syntax_error, would_define
 from course.release import find
 from course.sandbox import SandboxError, Worker
 from course.tasks import load
@@ -128,9 +129,9 @@ def code_cells(text):
 def grade_one(tasks, sandboxed, cells, tell=None):
     """Return the marks of a notebook's code cells, by exercise.
 
-    The last cell that defines the names of an exercise is its answer, as in a run from top to bottom. The tests run
-    when that cell has run, and once more at the end if a name was missing, since a helper may stand below. A cell that
-    ends its process is left out, and what stood above it runs again.
+    The last cell that defines the names of an exercise otherwise than its stub does is its answer, as in a run from
+    top to bottom. The tests run when that cell has run, and once more at the end if a name was missing, since a helper
+    may stand below. A cell that ends its process is left out, and what stood above it runs again.
     """
     return _Grading(tasks, sandboxed, cells, tell).marks()
 
@@ -144,11 +145,11 @@ class _Grading:
         self.tasks, self.sandboxed, self.tell = tasks, sandboxed, tell or (lambda _: None)
         visible = {task.visible.strip() for task in tasks}
         self.cells = [text for text in cells if text.strip() not in visible]
-        self.defines = [definitions(text) for text in self.cells]
+        self.statements = [[(ast.unparse(node), names) for node, names in statements(text)] for text in self.cells]
         self.failures = {}  # by number of cell
         self.found = {}  # by key of task
         self.deadline = time.monotonic() + WHOLE
-        self.worker = None
+        self.worker, self.tainted = None, False  # tainted: hidden tests have run in it
 
     def marks(self):
         owners = {task.key: self._owner(task) for task in self.tasks if task.names}
@@ -173,15 +174,22 @@ class _Grading:
         return {task.key: self._mark(task, owners.get(task.key)) for task in self.tasks}
 
     def _owner(self, task):
-        whole = [number for number, names in enumerate(self.defines) if task.names <= names]
-        part = [number for number, names in enumerate(self.defines) if task.names & names]
-        return next(iter([*whole[-1:], *part[-1:]]), None)
+        cells = range(len(self.cells))
+        last = [(len(self._answered(task, number)), number) for number in cells if self._names(task, number)]
+        return max(last)[1] if last else None
+
+    def _names(self, task, number, but=()):
+        """Return the answer's names that a cell defines, but not by these statements."""
+        return task.names & set().union(*(names for text, names in self.statements[number] if text not in but))
+
+    def _answered(self, task, number):
+        return self._names(task, number, task.stub)
 
     def _start(self, end):
         """Start a worker and run the cells up to `end`."""
         if self.worker:
             self.worker.close()
-        self.worker = Worker(self.sandboxed)
+        self.worker, self.tainted = Worker(self.sandboxed), False
         for number in range(end):
             self._run(number)
 
@@ -189,11 +197,19 @@ class _Grading:
         if number in self.failures and self.failures[number].fatal:
             return
         text = self.cells[number]
-        failure = attempt(self.worker, self._seconds(), lambda: self.worker.run(text))
+        failure = self._told(number, lambda: attempt(self.worker, self._seconds(), lambda: self.worker.run(text)))
         if failure:
             self.failures[number] = failure
         if failure and failure.fatal:
             self._start(number)
+
+    def _told(self, end, action):
+        """Do what may fail; after hidden tests a failure is told as it is in a new process, which knows none."""
+        failure = action()
+        if failure and self.tainted and not failure.fatal:
+            self._start(end)
+            failure = action()
+        return failure
 
     def _seconds(self):
         if time.monotonic() > self.deadline:
@@ -202,26 +218,26 @@ class _Grading:
 
     def _test(self, task, number):
         if names := self._forbidden(task, number):
-            self.found[task.key] = "forbidden", Failure("Forbidden", ", ".join(names))
+            self.found[task.key] = "forbidden", Failure("Forbidden", "; ".join(names))
             return
-        for where, test in (("visible", task.visible), ("hidden", task.full)):
-            failure = judge(self.worker, task, test, self._seconds())
-            self.found[task.key] = where, failure
-            if failure:
-                if failure.fatal:
-                    self._start(number + 1)
-                return
+        visible = partial(self._judge, task, task.visible)
+        where, failure = "visible", self._told(number + 1, visible)
+        if not failure:
+            where, failure = "hidden", self._judge(task, task.full)
+            self.tainted = True
+        self.found[task.key] = where, failure
+        if failure and failure.fatal:
+            self._start(number + 1)
+
+    def _judge(self, task, test):
+        return judge(self.worker, task, test, self._seconds())
 
     def _forbidden(self, task, number):
-        """Return the forbidden names that the answer uses, itself or by way of what it takes from other cells."""
-        if not task.forbid:
-            return []
+        """Return what the answer uses and may not, itself or by way of what it takes from other cells."""
         try:
-            text = with_helpers(self.cells, self._owner(task))
-            lines = forbidden(text, task.forbid, "\n".join(task.opening))
-        except (SyntaxError, ValueError, RecursionError):
+            return forbidden(self.cells, self._owner(task), task.names, task.forbid, "\n".join(task.opening))
+        except NOT_READ:
             return []  # it does not run either
-        return sorted({line.partition(": ")[2] for line in lines})
 
     def _mark(self, task, owner):
         if not task.names:
@@ -234,34 +250,41 @@ class _Grading:
         if failure is None:
             return Mark(task.points, "passes all tests")
         if where == "forbidden":
-            return Mark(0, f"uses what this exercise forbids: {failure.message}")
+            return Mark(0, f"uses {failure.message}")
         if failure.error == "NotImplementedError":
-            return Mark(0, self._no_python(task) or "not attempted")
-        if own := self.failures.get(owner):
+            answered = self._answered(task, owner)
+            left = _quoted(task.names - answered or answered)
             return Mark(
-                0, f"the cell of the answer {own.message}" if own.fatal else f"the cell of the answer stops: {own}"
+                0,
+                self._no_python(task)
+                or (f"{left}: still stops at NotImplementedError" if answered else "not attempted"),
             )
-        told = failure.hint if where == "hidden" else failure.told
-        return Mark(0, f"a {where} test: {told}{self._left_out() if failure.error == 'NameError' else ''}")
+        told = f"a {where} test: {failure.hint if where == 'hidden' else failure.told}"
+        if own := self.failures.get(owner):
+            where, failure, told = "visible", own, f"the cell of the answer {own.how}"
+        return Mark(0, told + self._lost(owner, failure, where) if failure.error == "NameError" else told)
 
     def _missing(self, task):
-        names = " and ".join(f"`{name}`" for name in sorted(task.names))
-        return self._no_python(task) or f"no cell defines {names}"
+        return self._no_python(task) or f"no cell defines {_quoted(task.names)}"
 
     def _no_python(self, task):
         """Tell what is wrong with the last cell that would define the answer, if it were Python."""
-        names = "|".join(map(re.escape, sorted(task.names)))
-        begins = re.compile(rf"^(?:(?:def|class)\s+(?:{names})\b|(?:{names})\s*=)", re.MULTILINE)
-        found = [error for text in self.cells if begins.search(text) and (error := syntax_error(text))]
+        cells = [text for text in self.cells if any(would_define(text, name) for name in task.names)]
+        found = [error for text in cells if (error := syntax_error(text))]
         return f"the cell of the answer is not Python: {found[-1]}" if found else ""
 
-    def _left_out(self):
-        """Name the cells that could not stay, whose names are then missing."""
-        return "".join(
-            f"; the cell that begins with {_beginning(self.cells[number])} was left out, since it {failure.message}"
-            for number, failure in sorted(self.failures.items())
-            if failure.fatal
-        )
+    def _lost(self, owner, failure, where):
+        """Name the cells that failed and would have defined what is missing, or all of them if none can be told."""
+        # what an answer says in a hidden test chooses nothing
+        name = re.search(r"name '(\w+)' is not defined", failure.message) if where == "visible" else None
+        failed = sorted(self.failures.keys() - {owner})
+        failed = [number for number in failed if name and would_define(self.cells[number], name[1])] or failed
+        texts = [f"; the cell that begins with {_beginning(self.cells[n])} {self.failures[n].how}" for n in failed]
+        return "".join(texts)
+
+
+def _quoted(names):
+    return " and ".join(f"`{name}`" for name in sorted(names))
 
 
 def _beginning(text):

@@ -22,6 +22,11 @@ class Failure:
         return self.message if self.fatal else f"{self.error}: {self.message}"
 
     @property
+    def how(self):
+        """How a cell failed."""
+        return self.message if self.fatal else f"stops: {self}"
+
+    @property
     def told(self):
         """What may be told where the test is visible."""
         if self.fatal:

@@ -3,19 +3,36 @@
 import ast
 import builtins
 import contextlib
+import re
 import symtable
 
 NOT_READ = (SyntaxError, ValueError, RecursionError, MemoryError)  # what Python says of a text that it cannot read
+LIBRARIES = {"minigen", "scipy"}  # they hold what the exercises ask for
 
 
 def defined(source):
-    r"""Return the names that the text binds at its top level (functions, classes, variables, imports).
+    r"""Return the names that the text binds at its top level, none if it is not Python.
 
     >>> sorted(defined("import numpy as np\ndef f(x):\n    y = x\n    return y\na, b = 1, 2"))
     ['a', 'b', 'f', 'np']
     """
-    table = symtable.symtable(source, "<cell>", "exec")
-    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    with contextlib.suppress(*NOT_READ):
+        symbols = symtable.symtable(source, "<cell>", "exec").get_symbols()
+        return {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+    return set()
+
+
+def statements(source):
+    """Return the statements of the text's top level, each with the names that it binds; none if it is not Python."""
+    with contextlib.suppress(*NOT_READ):
+        return [(node, defined(ast.unparse(node))) for node in ast.parse(source).body]
+    return []
+
+
+def would_define(source, name):
+    """Say whether the text binds a name at its top level, or would if it were Python."""
+    begins = rf"^(?:(?:def|class)\s+{name}\b|{name}\s*=|(?:from\s.*)?import\b.*\b{name}\b)"
+    return name in defined(source) or bool(syntax_error(source) and re.search(begins, source, re.MULTILINE))
 
 
 def imported(source):
@@ -39,42 +56,67 @@ def borrowed(source):
     return read - defined(source) - set(dir(builtins)) - {"__name__"}
 
 
-def forbidden(source, forbid, imports):
-    r"""Return the forbidden names that the text uses, whatever alias it uses them by, as lines to print.
+def forbidden(cells, owner, names, forbid, imports):
+    r"""Return the names that an answer uses and may not, whatever alias it uses them by, each with its first line.
 
-    `forbid` holds dotted names as the text of `imports` (the notebook's first code cell) spells them. A name also
-    forbids all that lies inside it. `autograd.numpy` counts as NumPy. What is hidden on purpose, say in a
-    dictionary of functions, is not found: this catches short-cuts, not attacks.
+    Searched are the statements of the cell `owner` that bind the answer's `names`, and those of all cells that these
+    use, directly or not. `forbid` holds dotted names as the text of `imports` (the notebook's own code cells) spells
+    them. A name also forbids all that lies inside it, and of some libraries everything is forbidden but what `imports`
+    imports. `autograd.numpy` counts as NumPy. What is hidden on purpose, say in a dictionary of functions, is not
+    found: this catches short-cuts, not attacks.
 
-    >>> forbidden("from numpy.linalg import det as d\ndef f(a):\n    return d(a)", ["np.linalg.det"],
-    ...           "import numpy as np")
-    ['line 1: np.linalg.det', 'line 3: np.linalg.det']
+    >>> cell = "from numpy.linalg import det as d\nf = lambda a: d(a)\nprint(f([[1]]))\nfrom scipy.linalg import lu"
+    >>> forbidden([cell], 0, {"f"}, ["np.linalg.det"], "import numpy as np")
+    ['np.linalg.det, which this exercise does not allow: line 1, `from numpy.linalg import det as d`']
     """
     here = _imports(ast.parse(imports))
-    tree = ast.parse(source)
-    aliases = here | _imports(tree)
+    used = _used(cells, owner, names)
+    aliases = here.copy()
+    for _, node in used:
+        aliases |= _imports(node)
     wanted = {_resolve(text, here): text for text in forbid}
-    uses = set()
+    uses = {}
 
-    def note(full, line):
-        for target, text in wanted.items():
-            if full == target or full.startswith(target + "."):
-                uses.add((line, text))
+    def note(full, number, node):
+        found = [text for target, text in wanted.items() if _inside(full, target)]
+        if full.partition(".")[0] in LIBRARIES:
+            found += [] if any(_inside(full, ours) or _inside(ours, full) for ours in here.values()) else [full]
+        for text in found:
+            line = f"line {node.lineno}, `{cells[number].splitlines()[node.lineno - 1].strip()}`"
+            uses.setdefault(text, f"{text}, which this exercise does not allow: {line}")
 
-    for node in _in_order(tree):
+    parts = set()  # of dotted names: np in np.linalg
+    for number, node in ((number, node) for number, statement in used for node in _in_order(statement)):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 whole = _canonical(f"{node.module}")
-                inside = [whole, *(target for target in wanted if target.startswith(f"{whole}."))]
-                for full in inside if alias.name == "*" else [f"{whole}.{alias.name}"]:
-                    note(_canonical(full), node.lineno)
+                note(_canonical(f"{whole}.{alias.name}"), number, node)
+                for full in wanted if alias.name == "*" else ():
+                    if _inside(full, whole):
+                        note(full, number, node)
         elif isinstance(node, ast.Assign | ast.NamedExpr) and (dotted := _dotted(node.value)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             # a use under its new name; the right-hand side itself is noted when the walk comes to it
             aliases |= {target.id: _resolve(dotted, aliases) for target in targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.Attribute | ast.Name | ast.Call) and (dotted := _dotted(node)):
-            note(_resolve(dotted, aliases), node.lineno)
-    return [f"line {line}: {text}" for line, text in sorted(uses)]
+            if node not in parts:
+                note(_resolve(dotted, aliases), number, node)
+            parts |= {node.args[0] if isinstance(node, ast.Call) else getattr(node, "value", None)}
+    return list(uses.values())
+
+
+def _used(cells, owner, names):
+    """Return the statements to be searched in their order, each with the number of its cell."""
+    found = [(number, *item) for number, text in enumerate(cells) for item in statements(text)]
+    used, more = [], [item for item in found if item[0] == owner and item[2] & names]
+    wanted = names - set().union(*(item[2] for item in more))
+    while more:
+        used += more
+        wanted |= set().union(*(borrowed(ast.unparse(node)) for _, node, _ in more))
+        more = [item for item in found if item[2] & wanted and item not in used]
+    if wanted - set().union(*(item[2] for item in found)):
+        used += [item for item in found if isinstance(item[1], ast.ImportFrom) and item[1].names[0].name == "*"]
+    return [item[:2] for item in found if item in used]
 
 
 def reseeded(source, seed):
@@ -113,36 +155,12 @@ def plain(source):
 def syntax_error(text):
     """Return the line of a cell that is not Python and what is wrong there, or None."""
     try:
-        defined(text)
+        symtable.symtable(text, "<cell>", "exec")
     except SyntaxError as error:
         return f"line {error.lineno}: {error.msg}"
     except NOT_READ as error:
         return f"{type(error).__name__}: {error}"
     return None
-
-
-def definitions(text):
-    """Return what `defined` does, and nothing for a text that is not Python."""
-    try:
-        return defined(text)
-    except NOT_READ:
-        return set()
-
-
-def with_helpers(cells, owner):
-    """Return the answer's text after all statements of other cells that define what it uses, directly or not."""
-    statements = []
-    for number, text in enumerate(cells):
-        with contextlib.suppress(*NOT_READ):
-            lines = [ast.unparse(node) for node in ast.parse(text).body if number != owner]
-            statements += [(line, definitions(line)) for line in lines]
-    used, wanted = [], borrowed(cells[owner])
-    while more := [item for item in statements if item[1] & wanted and item not in used]:
-        used += more
-        wanted |= set().union(*(borrowed(text) for text, _ in more))
-    if wanted - set().union(*(names for _, names in statements)):
-        used += [item for item in statements if item[0].endswith("import *")]
-    return "\n".join([*(text for text, _ in used), cells[owner]])
 
 
 def _in_order(tree):
@@ -160,6 +178,10 @@ def _imports(tree):
         elif isinstance(node, ast.ImportFrom):
             found |= {alias.asname or alias.name: _canonical(f"{node.module}.{alias.name}") for alias in node.names}
     return found
+
+
+def _inside(full, outer):
+    return f"{full}.".startswith(f"{outer}.")
 
 
 def _canonical(full):

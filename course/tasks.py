@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course.markup import MarkupError, check, cut_region, drop_markers, exercises, read, role
-from course.names import defined, plain, reseeded, syntax_error
+from course.names import defined, plain, reseeded, statements, syntax_error
 from course.views import student
 
 
@@ -13,15 +13,17 @@ from course.views import student
 class Task:
     """An exercise as it is graded.
 
-    `names` are those of the answer, none where a person grades it; `objects` says whether an answer may return
-    instances of its classes, `opening` holds the source notebook's own cells before the answer, `visible` and `full`
-    the tests without and with the hidden ones, `private` the file of the instructor's own.
+    `names` are those of the answer, none where a person grades it, and `stub` the statements of its stub; `objects`
+    says whether an answer may return instances of its classes, `opening` holds the source notebook's own cells before
+    the answer, `visible` and `full` the tests without and with the hidden ones, `private` the file of the instructor's
+    own.
     """
 
     key: str
     title: str
     points: float
     names: frozenset = frozenset()
+    stub: frozenset = frozenset()
     objects: bool = False
     opening: tuple = ()
     visible: str = ""
@@ -76,6 +78,7 @@ def task_of(nb, exercise, seed=None, private=""):
         title,
         exercise.test.metadata["nbgrader"]["points"],
         frozenset(defined(empty)),
+        frozenset(ast.unparse(node) for node, _ in statements(empty)),
         any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(empty))),
         (*opening(nb), *(cell.source for cell in before if cell.cell_type == "code" and role(cell) is None)),
         cut_region(exercise.test.source, "HIDDEN TESTS"),

@@ -14,7 +14,7 @@ import nbformat
 
 from course.judge import attempt, judge
 from course.markup import drop_markers, exercises, problems
-from course.names import borrowed, defined, forbidden, imported
+from course.names import borrowed, defined, forbidden, imported, syntax_error
 from course.sandbox import Worker
 from course.tasks import Task, opening, stub, task_of
 
@@ -40,7 +40,6 @@ class Variant:
     name: str
     answer: str
     task: Task
-    seconds: int
 
 
 def verify(paths):
@@ -66,10 +65,10 @@ def run(variant):
     with Worker(sandboxed=False) as worker:
 
         def cell(text):
-            return attempt(worker, variant.seconds, lambda: worker.run(text))
+            return attempt(worker, TIMEOUT, lambda: worker.run(text))
 
         def test(text):
-            return judge(worker, variant.task, text, variant.seconds)
+            return judge(worker, variant.task, text, TIMEOUT)
 
         steps = [("prelude", cell, text) for text in variant.task.opening]
         steps += [("answer", cell, variant.answer), ("visible tests", test, variant.task.visible)]
@@ -102,7 +101,7 @@ def _variants(notebook, nb, exercise):
     answers = {"solution": drop_markers(exercise.answer.source), "stub": stub(nb, exercise)}
     answers |= {f"wrong {number}": cell.source for number, cell in enumerate(exercise.having("wrong"), start=1)}
     task = task_of(nb, exercise)
-    return [Variant(notebook, name, answer, task, TIMEOUT) for name, answer in answers.items()]
+    return [Variant(notebook, name, answer, task) for name, answer in answers.items()]
 
 
 def _try(variant):
@@ -111,13 +110,11 @@ def _try(variant):
 
 
 def _judge(variant):
-    imports = "\n".join(variant.task.opening)
-    try:
-        shortcuts = forbidden(variant.answer, variant.task.forbid, imports)
-    except SyntaxError as error:
+    if error := syntax_error(variant.answer):
         return False, f"is not Python: {error}"
-    if shortcuts:
-        return variant.name.startswith("wrong"), f"rejected: forbidden {', '.join(shortcuts)}"
+    task = variant.task
+    if shortcuts := forbidden([variant.answer], 0, task.names, task.forbid, "\n".join(task.opening)):
+        return variant.name.startswith("wrong"), f"rejected: uses {', '.join(shortcuts)}"
     where, failure = run(variant)
     if failure is None:
         return variant.name == "solution", "passes all tests"

@@ -12,7 +12,9 @@ DETERMINANT = "def determinant(A):\n    return A[0, 0] * A[1, 1] - A[0, 1] * A[1
 RIGHT = (IMPORTS, SHEAR, DETERMINANT)
 PASSES = "passes all tests"
 COORDINATE = "a hidden test: the second coordinate stays, ∀ k ≤ 3"
-STUB = "# YOUR CODE HERE\n    raise NotImplementedError()"
+TODO = "# YOUR CODE HERE\n    raise NotImplementedError()"
+SHEAR_STUB = f'def shear(x, k):\n    """Shear the points x (N, 2) along the first axis by k."""\n    {TODO}'
+DETERMINANT_STUB = f'def determinant(A):\n    """Return the determinant of a 2 by 2 matrix."""\n    {TODO}'
 
 
 def only_if(attack):
@@ -81,9 +83,15 @@ SUBMISSIONS = {
         PASSES,
     ),
     "iris, a copied answer cell, the first a stub": (
-        (IMPORTS, f"def shear(x, k):\n    {STUB}", *RIGHT[1:]),
+        (IMPORTS, SHEAR_STUB, *RIGHT[1:]),
         (2, 2),
         PASSES,
+    ),
+    "iris, the stub copied below the answer": ((*RIGHT, SHEAR_STUB), (2, 2), PASSES),
+    "iris, the stub's body left in": (
+        (IMPORTS, f"def shear(x, k):\n    if k == 0:\n        return x\n    {TODO}", DETERMINANT),
+        (0, 2),
+        "`shear`: still stops at NotImplementedError",
     ),
     "otto, a helper at the end, and magics": (
         (
@@ -107,7 +115,7 @@ SUBMISSIONS = {
         PASSES,
     ),
     "nothing done": (
-        (IMPORTS, f"def shear(x, k):\n    {STUB}", f"def determinant(A):\n    {STUB}"),
+        (IMPORTS, SHEAR_STUB, DETERMINANT_STUB),
         (0, 0),
         "not attempted",
     ),
@@ -117,7 +125,7 @@ SUBMISSIONS = {
         "the cell of the answer is not Python: line 1: expected ':'",
     ),
     "a syntax error below a magic and beside the stub": (
-        (IMPORTS, f"def shear(x, k):\n    {STUB}", "%%time\ndef shear(x, k):\n    return x +", DETERMINANT),
+        (IMPORTS, SHEAR_STUB, "%%time\ndef shear(x, k):\n    return x +", DETERMINANT),
         (0, 2),
         "the cell of the answer is not Python: line 3: invalid syntax",
     ),
@@ -134,8 +142,32 @@ SUBMISSIONS = {
     "a helper's cell that ends its process": (
         (IMPORTS, "import os\nhelper = 1\nos._exit(3)", "def shear(x, k):\n    return helper * x", DETERMINANT),
         (0, 2),
-        "a visible test: NameError: name 'helper' is not defined; the cell that begins with `import os` was left out, "
-        "since it ended its process",
+        "a visible test: NameError: name 'helper' is not defined; the cell that begins with `import os` "
+        "ended its process",
+    ),
+    "a helper's cell that stops": (
+        (IMPORTS, "1 / 0", "import no_such\nhelper = 1", "def shear(x, k):\n    return helper * x", DETERMINANT),
+        (0, 2),
+        "a visible test: NameError: name 'helper' is not defined; the cell that begins with `import no_such` stops: "
+        "ModuleNotFoundError: No module named 'no_such'",
+    ),
+    "a helper's cell that is not Python": (
+        (IMPORTS, "1 / 0", "helper = 1 +", "def shear(x, k):\n    return helper * x", DETERMINANT),
+        (0, 2),
+        "a visible test: NameError: name 'helper' is not defined; the cell that begins with `helper = 1 +` stops: "
+        "SyntaxError: invalid syntax (<cell>, line 1)",
+    ),
+    "a name that no cell defines": (
+        (IMPORTS, "1 / 0", "def shear(x, k):\n    return helper * x", DETERMINANT),
+        (0, 2),
+        "a visible test: NameError: name 'helper' is not defined; the cell that begins with `1 / 0` stops: "
+        "ZeroDivisionError: division by zero",
+    ),
+    "an answer's cell that misses a name": (
+        ("import no_such\nimport numpy as np", "def shear(x, k=np.pi):\n    return x", DETERMINANT),
+        (0, 2),
+        "the cell of the answer stops: NameError: name 'np' is not defined; the cell that begins with `import no_such` "
+        "stops: ModuleNotFoundError: No module named 'no_such'",
     ),
     "an answer that stops": (
         (IMPORTS, "x = 1 / 0\n\n\ndef shear(x, k):\n    return x", DETERMINANT),
@@ -296,13 +328,53 @@ ATTACKS = {
     ),
 }
 
+DET = "from minigen.foundations.determinants import det_leibniz as d"
 FORBIDDEN = {
-    "itself": ("def determinant(A):\n    return np.linalg.det(A)",),
+    "itself": (("def determinant(A):\n    return np.linalg.det(A)",), "np.linalg.det", 2),
     "by a helper": (
-        "from numpy.linalg import det as area",
-        "def help_me(A):\n    return area(A)",
-        "determinant = help_me",
+        ("from numpy.linalg import det as area", "def help_me(A):\n    return area(A)", "determinant = help_me"),
+        "np.linalg.det",
+        1,
     ),
-    "by a star": ("from numpy.linalg import *", "def determinant(A):\n    return det(A)"),
-    "by getattr": ("def determinant(A):\n    return getattr(np.linalg, 'det')(A)",),
+    "by a helper in its own cell": (
+        ("print()\n\n\ndef help_me(A):\n    return np.linalg.det(A)\n\n\ndef determinant(A):\n    return help_me(A)",),
+        "np.linalg.det",
+        5,
+    ),
+    "by an earlier one": (
+        (
+            "def determinant(A):\n    return np.linalg.det(A)",
+            "old = determinant",
+            "def determinant(A):\n    return old(A)",
+        ),
+        "np.linalg.det",
+        2,
+    ),
+    "by a star": (("from numpy.linalg import *", "def determinant(A):\n    return det(A)"), "np.linalg.det", 1),
+    "by getattr": (("def determinant(A):\n    return getattr(np.linalg, 'det')(A)",), "np.linalg.det", 2),
+    "the engine": ((f"{DET}\ndeterminant = d",), "minigen.foundations.determinants.det_leibniz", 1),
+    "the engine as a module": (
+        ("import minigen.foundations.determinants as m", "def determinant(A):\n    return m.det_leibniz(A)"),
+        "minigen.foundations.determinants.det_leibniz",
+        2,
+    ),
+    "the engine by a star": (
+        ("from minigen.foundations.determinants import *", "def determinant(A):\n    return det_leibniz(A)"),
+        "minigen.foundations.determinants.*",
+        1,
+    ),
+    "scipy": (
+        ("import scipy", "def determinant(A):\n    return np.prod(np.diag(scipy.linalg.lu(A)[2]))"),
+        "scipy.linalg.lu",
+        2,
+    ),
+}
+
+ALLOWED = {
+    "in a cell of its own": ("def unused(A):\n    return np.linalg.det(A)",),
+    "in a self-check below the answer": (
+        f"{DETERMINANT}\n\n\nprint(determinant(np.eye(2)), np.linalg.det(np.eye(2)))",
+    ),
+    "in an import that is not used": (f"from numpy.linalg import det\n{DET}\n\n\n{DETERMINANT}",),
+    "in a first draft": ("def determinant(A):\n    return np.linalg.det(A)", DETERMINANT),
 }

@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -28,6 +29,7 @@ from course.tasks import load
 from course.views import student
 from tests.course.conftest import cell_of, code_exercise, make_notebook
 from tests.course.submissions import (
+    ALLOWED,
     ATTACKS,
     BREAKOUTS,
     CHEATS,
@@ -139,16 +141,55 @@ def sleepers():
     return found
 
 
-@pytest.mark.parametrize("cells", FORBIDDEN.values(), ids=FORBIDDEN)
-def test_forbidden_shortcuts(cells, tasks):
+@pytest.mark.parametrize(("cells", "name", "line"), FORBIDDEN.values(), ids=FORBIDDEN)
+def test_forbidden_shortcuts(cells, name, line, tasks):
     marks = grade_one(tasks, False, [IMPORTS, SHEAR, *cells])
     assert points(marks) == (2, 0)
-    assert marks["determinant"].message == "uses what this exercise forbids: np.linalg.det"
+    told = f"uses {name}, which this exercise does not allow: line {line}, `"
+    assert marks["determinant"].message.startswith(told), marks
+    assert marks["determinant"].message.removeprefix(told).strip("`") in "\n".join(cells)
 
 
-def test_what_is_forbidden_here_may_be_used_elsewhere(tasks):
-    elsewhere = "def unused(A):\n    return np.linalg.det(A)"
-    assert points(grade_one(tasks, False, [*RIGHT, elsewhere])) == (2, 2)
+@pytest.mark.parametrize("cells", ALLOWED.values(), ids=ALLOWED)
+def test_what_is_forbidden_may_stand_where_the_answer_does_not_use_it(cells, tasks):
+    assert points(grade_one(tasks, False, [*RIGHT, *cells])) == (2, 2)
+
+
+def test_of_the_engine_an_answer_may_use_what_the_notebook_imports(nb, source):
+    cell_of(nb, "imports").source += "\nfrom minigen.foundations import determinants"
+    nbformat.write(nb, source)
+    tasks, mine = load(source)[0], "def determinant(A):\n    return determinants.det_leibniz(A)"
+    imports = cell_of(nb, "imports").source
+    assert points(grade_one(tasks, False, [imports, SHEAR, mine])) == (2, 2)
+    other = "from minigen.foundations.linear import LULinear\n\n\ndef determinant(A):\n    return LULinear and 1.0"
+    assert (
+        "uses minigen.foundations.linear.LULinear" in grade_one(tasks, False, [imports, other])["determinant"].message
+    )
+
+
+@pytest.mark.parametrize(
+    ("tells", "told"),
+    [
+        ("def determinant(A):\n    raise ValueError(f'SECRET {asked}')", "a visible test: ValueError: SECRET []"),
+        ("determinant = 1\nraise ValueError(f'SECRET {asked}')", "the cell of the answer stops: ValueError: SECRET []"),
+    ],
+)
+def test_what_hidden_tests_asked_is_told_by_no_other_cell(tells, told, tasks):
+    keeps = f"asked = []\n{SHEAR.replace('return', 'asked.append(k)' + chr(10) + '    return')}"
+    marks = grade_one(tasks, False, [IMPORTS, keeps, tells])
+    assert points(marks) == (2, 0)
+    assert marks["determinant"].message.startswith(told), marks
+
+
+def test_the_names_of_an_answer_may_stand_in_several_cells(tasks):
+    """What is left of the stub is named, and what was finished elsewhere counts."""
+    both = replace(tasks[0], names=frozenset({"shear", "back"}), full="", visible="shear(1, 0), back()")
+    both = replace(both, stub=frozenset({"def back():\n    raise NotImplementedError"}))
+    shear, back = "def shear(x, k): return x", "def back(): raise NotImplementedError"
+    (mark,) = grade_one([both], False, [f"{shear}\n{back}"]).values()
+    assert mark.message == "`back`: still stops at NotImplementedError"
+    (mark,) = grade_one([both], False, [f"{shear}\n{back}", "def back(): return 1", back]).values()
+    assert mark.message == PASSES
 
 
 NO_NOTEBOOKS = [
