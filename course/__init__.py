@@ -13,3 +13,14 @@ BOOK = ROOT / "book"
 def exercise_notebooks():
     """Paths of all exercise notebooks of the book, in order."""
     return sorted(BOOK.glob("*/exercises/*.ipynb"))
+
+
+def find(chapter):
+    """Return the path of a chapter's exercises, given its name or a path."""
+    if Path(chapter).suffix == ".ipynb":
+        return Path(chapter)
+    paths = {path.stem: path for path in exercise_notebooks()}
+    if chapter not in paths:
+        known = ", ".join(sorted(paths))
+        raise FileNotFoundError(f"there are no exercises for {chapter!r}; there are some for: {known}")
+    return paths[chapter]

@@ -7,23 +7,26 @@ from pathlib import Path
 
 import nbformat
 
-from course import exercise_notebooks
+from course import exercise_notebooks, find
 from course.gradebook import (
     FormError,
-    fill_canvas,
-    fill_moodle,
-    read_canvas,
-    read_moodle,
+    by_hand,
+    canvas,
+    fill,
+    moodle,
     read_table,
+    strangers,
+    who,
     writable,
+    write,
     write_csv,
     write_gradescope,
     write_pages,
 )
 from course.grading import GradingError, grade, visible_marks
 from course.leaks import scan
-from course.markup import MarkupError, chapters, read
-from course.release import find, release
+from course.markup import MarkupError, chapter_of, read, title
+from course.release import release
 from course.sandbox import CURE, SandboxError
 from course.submissions import IntakeError, collect
 from course.tasks import load
@@ -51,7 +54,8 @@ def main(arguments=None):
     command.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time; default: one a core")
     command.add_argument("--unsafe", action="store_true", help="no sandbox: answers can do all that you can")
     command.set_defaults(run=_grade)
-    command = commands.add_parser("forms", help="fill a platform's form again, after you added points to the table")
+    command = commands.add_parser("forms", help="add up a table to which you added points, and fill forms from it")
+    command.add_argument("chapter", metavar="CHAPTER")
     command.add_argument("table", metavar="CSV", help="what `grade` wrote, with points in the blank columns")
     _platforms(command)
     command.set_defaults(run=_forms)
@@ -59,7 +63,7 @@ def main(arguments=None):
     command.add_argument("notebook", metavar="NOTEBOOK")
     command.set_defaults(run=_check)
     command = commands.add_parser("verify", help="prove that the tests accept the solutions and nothing else")
-    command.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of the book")
+    command.add_argument("notebooks", nargs="*", metavar="CHAPTER", help="or a notebook; default: all")
     command.set_defaults(run=_verify)
     command = commands.add_parser("view", help="write one view of an exercise notebook")
     command.add_argument("view", choices=VIEWS)
@@ -77,6 +81,9 @@ def main(arguments=None):
         notes = getattr(error, "__notes__", [])
         print(CURE.format(reason=error) if cured else error, *notes, sep="\n", file=sys.stderr)
         return 2 if cured else 1
+    except KeyboardInterrupt as error:
+        print("stopped", *getattr(error, "__notes__", []), sep="\n", file=sys.stderr)
+        return 130
 
 
 def _platforms(command):
@@ -94,21 +101,29 @@ def _grade(options):
     if output.is_dir():
         raise GradingError(f"{output} is a folder: -o takes the name of a table, such as {output / 'grades.csv'}")
     pages = output.with_name(f"{output.stem}-feedback")
-    forms = [_form(output, platform) for platform in ("canvas", "moodle")]
+    places = [output, pages, *(_beside(output, platform) for platform in ("canvas", "moodle"))]
+    older = [str(path) for path in places if path.exists()]
     try:
+        if options.jobs is not None and options.jobs < 1:
+            raise GradingError(f"--jobs: expected 1 or more, got {options.jobs}")
+        if options.overlay and not Path(options.overlay).is_dir():
+            raise GradingError(f"--overlay: expected a folder, got {options.overlay}")
         seed = os.environ.get("COURSE_SEED")
         if seed is not None and not seed.isdecimal():
             raise GradingError(f"COURSE_SEED: expected a whole number, got {seed!r}")
         source = find(options.chapter)
         tasks, solution = load(source, options.overlay, seed and int(seed))
-        chapter = next(iter(chapters(source.read_text(encoding="utf-8"))), source.stem)
-        submissions = collect(options.submissions, chapter)
+        submissions = collect(options.submissions, chapter_of(source))
         # all that can be refused is refused now, and not when the work is done
-        canvas = options.canvas and read_canvas(*options.canvas)
-        moodle = options.moodle and read_moodle(options.moodle)
+        forms = _forms_of(options)
+        for form in forms.values():
+            strangers(form, [one.lms_id or one.student for one in submissions])
+        hand = by_hand(read_table(output, tasks), tasks) if output.exists() else {}
+        if lost := [student for student, _ in hand.keys() - set(map(who, submissions))]:
+            raise FormError(f"{output}: holds points by hand of {', '.join(lost)}, not handed in here")
         if options.gradescope and len(submissions) != 1:
             raise FormError(f"--gradescope takes one submission, got {len(submissions)}")
-        wanted = [output, canvas and forms[0], moodle and forms[1]]
+        wanted = [output, *(_beside(output, platform) for platform in forms)]
         wanted += [options.gradescope and Path(options.gradescope), pages.exists() and pages / "page.html"]
         for path in filter(None, wanted):
             writable(path)
@@ -117,44 +132,53 @@ def _grade(options):
             print(warning, file=sys.stderr)
         results = grade(tasks, solution, submissions, not options.unsafe, options.jobs)
     except (*ERRORS, KeyboardInterrupt) as error:
-        if older := [str(path) for path in (output, pages, *forms) if path.exists()]:
+        if older:
             error.add_note(f"{', '.join(older)}: of an earlier run, and left as they were.")
         raise
     private = sorted({task.private for task in tasks if task.private})
     tests = ", ".join(["the book's", *([f"COURSE_SEED={seed}"] if seed else []), *private])
-    write_csv(output, tasks, results, tests)
-    write_pages(pages, f"Exercises: {source.stem}", tasks, results)
-    _fill(output, canvas, moodle)
+    write_csv(output, tasks, results, tests, hand)
+    write_pages(pages, title(read(source)), tasks, results, hand)
+    _fill(forms, read_table(output, tasks), output)
     if options.gradescope:
         write_gradescope(options.gradescope, tasks, results[0])
     for status in sorted({result.status for result in results}):
         print(f"{status}: {sum(result.status == status for result in results)}")
+    loose = sum(one.loose for one in submissions)
+    if loose > 1:
+        print(f"loose notebooks, each taken for a student's and its name for the student's: {loose}")
+    if hand:
+        print(f"points by hand kept: {sum(map(len, hand.values()))}")
     print(f"tests: {tests}")
     print(output)
     return int(any(result.status == "infrastructure" for result in results))
 
 
-def _fill(path, canvas, moodle):
-    """Fill the forms of learning platforms from a table of grades."""
-    table, left = read_table(path), []
-    if canvas:
-        left += fill_canvas(*canvas, table, _form(path, "canvas"))
-    if moodle:
-        left += fill_moodle(moodle, table, _form(path, "moodle"))
-    for student in left:
-        print(f"not in the learning platform's list: {student}", file=sys.stderr)
+def _forms_of(options):
+    """Read the forms of learning platforms."""
+    forms = {"canvas": options.canvas and canvas(*options.canvas), "moodle": options.moodle and moodle(options.moodle)}
+    return {platform: form for platform, form in forms.items() if form}
 
 
-def _form(path, platform):
+def _fill(forms, table, path):
+    """Fill the forms from a table of grades."""
+    for platform, form in forms.items():
+        for student in fill(form, table, _beside(path, platform)):
+            print(f"not in {form.path}: {student}", file=sys.stderr)
+
+
+def _beside(path, platform):
     return path.with_name(f"{path.stem}-{platform}.csv")
 
 
 def _forms(options):
-    if not (options.canvas or options.moodle):
-        raise FormError("forms: which platform's? Give --canvas or --moodle.")
-    canvas = options.canvas and read_canvas(*options.canvas)
-    moodle = options.moodle and read_moodle(options.moodle)
-    _fill(Path(options.table), canvas, moodle)
+    tasks, path = load(find(options.chapter))[0], Path(options.table)
+    forms, table = _forms_of(options), read_table(path, tasks)
+    for task in tasks:
+        if blank := [row["student"] for row in table if row["total"] and not row[task.key].strip()]:
+            print(f"no points for {task.key}: {', '.join(blank)}", file=sys.stderr)
+    _fill(forms, table, path)
+    write(path, table)
     return 0
 
 

@@ -2,10 +2,14 @@
 
 import csv
 import html
+import io
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
+BOM = "utf-8-sig"  # without its mark Excel takes UTF-8 for something else
+CURE = "save it as “CSV UTF-8”, or, where that writes semicolons, with LibreOffice, which asks for both"
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -55,22 +59,29 @@ def writable(path):
         path.unlink()
 
 
-def write_csv(path, tasks, results, tests):
+def who(thing):
+    """Return by what the table knows a student: name and number at the learning platform."""
+    return safe(thing.student), safe(thing.lms_id)
+
+
+def write_csv(path, tasks, results, tests, hand):
     """Write one row a student: score, one column an exercise (blank where a person grades), feedback and status.
 
-    `tests` says in the last column which tests these were.
+    `tests` says in the last column which tests these were; `hand` maps a student to points by hand.
     """
-    keys = [task.key for task in tasks]
-    head = ["student", "id", "file", "score", "max_score", *keys, "feedback", "status", "note", "tests"]
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
-        for result in results:
-            points = [number(result.marks[task.key].points if result.marks else None) for task in tasks]
-            told = safe(feedback(tasks, result)) if result.marks else ""
-            who = [safe(result.student), safe(result.lms_id), safe(result.file)]
-            row = [*who, number(result.score), number(best(tasks)), *points, told, result.status, safe(result.note)]
-            writer.writerow([*row, safe(tests)])
+    table = []
+    for result in results:
+        row = dict(zip(("student", "id"), who(result), strict=True))
+        row |= {"file": safe(result.file), "score": number(result.score), "max_score": number(best(tasks))}
+        row |= {task.key: number(_points(task, result, hand)) for task in tasks}
+        row["feedback"] = safe(feedback(tasks, result)) if result.marks else ""
+        table.append(row | {"status": result.status, "note": safe(result.note), "tests": safe(tests)})
+    write(path, table)
+
+
+def _points(task, result, hand):
+    given = result.marks[task.key].points if result.marks else None
+    return hand.get(who(result), {}).get(task.key) if given is None else given
 
 
 def feedback(tasks, result):
@@ -82,7 +93,7 @@ def feedback(tasks, result):
     )
 
 
-def write_pages(folder, title, tasks, results):
+def write_pages(folder, title, tasks, results, hand):
     """Write a page of feedback for each student into `folder`, named after the student; older pages go."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,76 +105,106 @@ def write_pages(folder, title, tasks, results):
         while name.lower() in taken:  # two students may have one name, and file systems may not tell A from a
             name += "_"
         taken.add(name.lower())
-        (folder / f"{name}.html").write_text(page(title, tasks, result), encoding="utf-8")
+        _save(folder / f"{name}.html", page(title, tasks, result, hand))
 
 
-def page(title, tasks, result):
+def page(title, tasks, result, hand):
     """Return a student's page. All that comes from the student is escaped."""
     rows = []
     for task in tasks if result.marks else ():
         mark = result.marks[task.key]
-        points = f"{number(mark.points) or '–'} of {number(task.points)}"
+        points = f"{number(_points(task, result, hand)) or '–'} of {number(task.points)}"
         cells = "".join(f"<td>{html.escape(text)}</td>" for text in (points, mark.message))
         rows.append(f'<tr><th scope="row">{html.escape(task.title)}</th>{cells}</tr>')
-    summary = f"{result.student}: {number(result.score)} of {number(best(tasks))} points by tests. {result.note}"
-    if not result.marks:
-        summary = f"{result.student}: {result.status}. {result.note}"
+    told = f"{number(result.score)} of {number(best(tasks))} points by tests, for {result.file}"
+    summary = f"{result.student}: {told if result.marks else result.status}. {result.note}"
     table = TABLE.format(rows="\n".join(rows)) if rows else ""
     return PAGE.format(title=html.escape(title), summary=html.escape(summary.strip()), table=table)
 
 
-def read_canvas(export, column):
-    """Return the rows of a gradebook that Canvas exported and the whole name of a column."""
+def read_table(path, tasks):
+    """Return the rows of a table of grades, with the `total` of the points of tests and of those that a person added.
+
+    Columns of other names are left alone.
+    """
+    rows = _read(path, {"student", "id", "feedback", *(task.key for task in tasks)})
+    for line, row in enumerate(rows, start=2):
+        points = [_checked(row[task.key], task, f"{path}: row {line}, {row['student']}") for task in tasks]
+        points = [given for given in points if given is not None]
+        row["total"] = number(sum(points)) if points else ""
+    return rows
+
+
+def _checked(cell, task, where):
+    try:
+        if not cell.strip() or 0 <= float(cell) <= task.points:
+            return float(cell) if cell.strip() else None
+    except ValueError:
+        pass
+    raise FormError(f"{where}: {task.key}: expected a number from 0 to {number(task.points)}, got {cell!r}")
+
+
+def by_hand(table, tasks):
+    """Return the points that a person gave in the rows of a table: student -> exercise -> points."""
+    keys = [task.key for task in tasks if not task.names]
+    given = {(row["student"], row["id"]): {key: float(row[key]) for key in keys if row[key].strip()} for row in table}
+    return {student: points for student, points in given.items() if points}
+
+
+@dataclass(frozen=True)
+class Form:
+    """A platform's table: its rows, the ids by which it may know the student of each, and what to fill in.
+
+    `columns` maps a column to that of the table of grades.
+    """
+
+    path: str
+    rows: list
+    ids: list
+    columns: dict
+    encoding: str
+
+
+def canvas(export, column):
+    """Return the gradebook that Canvas exported, for one of its columns.
+
+    A student is found by the id in the name of the file that Canvas gave, or by the login.
+    """
     rows = _read(export, {"Student", "ID", "SIS Login ID", "Section"})
     columns = [name for name in rows[0] if name == column or name.startswith(f"{column} (")]
     if len(columns) != 1:
         raise FormError(f"{export}: expected one column {column!r}, got {columns or list(rows[0])}")
-    return rows, columns[0]
+    ids = [(row["ID"].strip(), row["SIS Login ID"].strip()) for row in rows]
+    return Form(export, rows, ids, {columns[0]: "total"}, "utf-8-sig")
 
 
-def read_table(path):
-    """Return the rows of a table of grades; a score is the sum of its exercises, with points that a person added."""
-    rows = _read(path, {"student", "id", "score", "max_score", "feedback"})
-    names = list(rows[0])
-    keys = names[names.index("max_score") + 1 : names.index("feedback")]
-    for row in rows:
-        cells = [(row[key] or "").strip() for key in keys]
-        try:
-            points = [float(cell) for cell in cells if cell]
-        except ValueError as error:
-            raise FormError(f"{path}: points of {row['student']}: {error}") from None
-        row["score"] = number(sum(points)) if points else ""
-    return rows
+def moodle(worksheet):
+    """Return the grading worksheet that Moodle exported (`Identifier` is `Participant 1234`)."""
+    rows = _read(worksheet, {"Identifier", "Full name", "Grade", "Feedback comments"})
+    ids = [row["Identifier"].split()[-1:] for row in rows]
+    return Form(worksheet, rows, ids, {"Grade": "total", "Feedback comments": "feedback"}, "utf-8")
 
 
-def fill_canvas(rows, column, table, output):
-    """Fill one column of the rows of a gradebook of Canvas; all other cells stay as they are.
-
-    A student is found by the id in the name of the file that Canvas gave, or by the login.
-    """
-    found = _by_id(table)
-    for row in rows:
-        grade = found.pop(row["ID"].strip(), None) or found.pop(row["SIS Login ID"].strip(), None)
-        if grade and grade["score"]:
-            row[column] = grade["score"]
-    _write(output, rows, "utf-8-sig")
-    return sorted(grade["student"] for grade in found.values())
+def strangers(form, ids):
+    """Return those of the ids that the form does not know; FormError if it knows none."""
+    known = {one for several in form.ids for one in several}
+    left = [one for one in ids if one not in known]
+    if len(left) == len(ids):
+        raise FormError(f"{form.path}: knows none of these students, such as {left[0]}")
+    return left
 
 
-def read_moodle(worksheet):
-    """Return the rows of a grading worksheet that Moodle exported."""
-    return _read(worksheet, {"Identifier", "Full name", "Grade", "Feedback comments"})
-
-
-def fill_moodle(rows, table, output):
-    """Fill grade and feedback of the rows of a worksheet of Moodle (`Identifier` is `Participant 1234`)."""
-    found = _by_id(table)
-    for row in rows:
-        grade = found.pop(row["Identifier"].split()[-1] if row["Identifier"].split() else "", None)
-        if grade and grade["score"]:
-            row["Grade"], row["Feedback comments"] = grade["score"], html.escape(safe(grade["feedback"]))
-    _write(output, rows, "utf-8")
-    return sorted(grade["student"] for grade in found.values())
+def fill(form, table, output):
+    """Fill in what a platform's form knows of a table; return whom it does not know. Who is excused (EX) stays so."""
+    found = {row["id"] or row["student"]: row for row in table}
+    left = strangers(form, found)
+    for row, ids in zip(form.rows, form.ids, strict=True):
+        grade = next((found[one] for one in ids if one in found), None)
+        if grade and grade["total"]:
+            filled = {column: html.escape(safe(grade[name])) for column, name in form.columns.items()}
+            row |= {column: text for column, text in filled.items() if row[column].strip() != "EX"}
+    write(output, form.rows, form.encoding)
+    return [f"{found[one]['student']} ({one})" for one in left]
 
 
 def write_gradescope(path, tasks, result):
@@ -183,25 +224,40 @@ def write_gradescope(path, tasks, result):
         for place, task in enumerate(tasks, start=1)
         if task.names
     ]
-    Path(path).write_text(json.dumps({"score": result.score, "tests": tests}, indent=1) + "\n", encoding="utf-8")
+    _save(path, json.dumps({"score": result.score, "tests": tests}, indent=1) + "\n")
 
 
-def _by_id(table):
-    return {row["id"] or row["student"]: row for row in table}
+def write(path, rows, encoding=BOM):
+    """Write rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    _save(path, text.getvalue(), encoding)
 
 
 def _read(path, wanted):
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    missing = sorted(wanted - set(reader.fieldnames or []))
+    try:
+        with Path(path).open(encoding=BOM, newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            rows, names = list(reader), reader.fieldnames or [""]
+    except (UnicodeDecodeError, csv.Error):
+        rows, names = [], [";"]
+    missing = sorted(wanted - set(names))
+    if missing and ";" in names[0] or any(None in row for row in rows):
+        raise FormError(f"{path}: is no table in UTF-8 with commas; {CURE}")
     if missing or not rows:
         raise FormError(f"{path}: expected the columns {sorted(wanted)} and students, {missing or 'students'} missing")
     return rows
 
 
-def _write(path, rows, encoding):
-    with Path(path).open("w", encoding=encoding, newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+def _save(path, text, encoding="utf-8"):
+    """Write a whole file or leave what was there; a full disk names the file."""
+    part = Path(f"{path}.part")
+    try:
+        part.write_text(text, encoding, "backslashreplace", newline="")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise

@@ -1,22 +1,19 @@
 """Grade a notebook: its cells run in a worker, the source's tests outside of it, an exercise at a time."""
 
 import ast
-import os
 import re
 import time
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from tqdm import tqdm
 
+from course import find
 from course.judge import Failure, attempt, judge
-from course.markup import MarkupError, chapters, name, parse, read
+from course.markup import MarkupError, chapter_of, parse, read
 from course.names import NOT_READ, forbidden, plain, statements, syntax_error, would_define
-from course.release import find
-from course.sandbox import SandboxError, Worker
+from course.sandbox import SandboxError, Worker, pool
 from course.tasks import load
 
 CELL, WHOLE = 60, 600  # seconds for a cell or a test, and for a notebook
@@ -71,19 +68,13 @@ def grade(tasks, solution, submissions, sandboxed=True, jobs=None):
                 f"If you changed the tests, {cure}."
             )
     work = partial(_graded, tasks, sandboxed)
-    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=_bound if sandboxed else None) as pool:
-        futures = [pool.submit(work, submission) for submission in submissions]
+    # a grading process is bound, too, since an answer's numbers reach the tests
+    with pool(jobs, MEMORY if sandboxed else None) as processes:
+        futures = [processes.submit(work, submission) for submission in submissions]
         return [
             _outcome(submission, future)
             for submission, future in zip(submissions, tqdm(futures, unit="notebook"), strict=True)
         ]
-
-
-def _bound():
-    """Bind a grading process, too, since an answer's numbers reach the tests."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def _outcome(submission, future):
@@ -99,7 +90,7 @@ def _graded(tasks, sandboxed, submission):
     if submission.text is None:
         return replace(result, status="unreadable" if submission.file else "not submitted")
     try:
-        cells = code_cells(submission.text)
+        cells = code_cells(parse(submission.text))
     except MarkupError as error:
         reason = f"the file {error}"
         return replace(result, status="unreadable", note=f"{submission.note}; {reason}".removeprefix("; "))
@@ -114,16 +105,20 @@ def visible_marks(path, tell):
 
     `tell` is called with what begins, since an endless loop is silent.
     """
-    nb, text = read(path), Path(path).read_text(encoding="utf-8")
-    chapter = next(iter(sorted(chapters(text))), name(nb))
-    tasks = [replace(task, full="") for task in load(find(chapter))[0]]
-    marks = grade_one(tasks, False, code_cells(text), tell)
+    cells = code_cells(read(path))
+    try:
+        source = find(chapter_of(path))
+    except FileNotFoundError as error:
+        error.add_note(f"{path}: if it does not say of which chapter it is, give it the name of its chapter.")
+        raise
+    tasks = [replace(task, full="") for task in load(source)[0]]
+    marks = grade_one(tasks, False, cells, tell)
     return [(task, marks[task.key]) for task in tasks]
 
 
-def code_cells(text):
+def code_cells(nb):
     """Return the texts of a notebook's code cells."""
-    return [plain(cell.source) for cell in parse(text).cells if cell.cell_type == "code"]
+    return [plain(cell.source) for cell in nb.cells if cell.cell_type == "code"]
 
 
 def grade_one(tasks, sandboxed, cells, tell=None):

@@ -13,7 +13,7 @@ import nbformat
 REGIONS = ("SOLUTION", "HIDDEN TESTS")
 NBGRADER_KEYS = {"grade", "grade_id", "locked", "schema_version", "solution", "task"}
 COURSE_KEYS = {"wrong", "forbid"}
-HEADING = re.compile(r"^## Exercise (\d+)\b", re.MULTILINE)
+HEADING = re.compile(r"^## Exercise (\d+)\b.*", re.MULTILINE)
 LABEL = re.compile(r'(?:"|\\n)\(ex-([\w-]+)\)=')  # in a notebook's JSON
 KIND = re.compile(r"^\*(code|derive|experiment)\b", re.MULTILINE)
 
@@ -103,6 +103,11 @@ def chapters(text):
     return set(LABEL.findall(text))
 
 
+def chapter_of(path):
+    """Return the chapter of the notebook at `path`: its label says, or its name."""
+    return min(chapters(Path(path).read_text(encoding="utf-8")), default=Path(path).stem)
+
+
 def parse(text):
     """Return the notebook of that text; a MarkupError says what is wrong with it and what to do."""
     if not text.strip():
@@ -135,10 +140,9 @@ def read(path):
         raise MarkupError(f"{path} {error}") from None
 
 
-def name(nb):
-    """Return the notebook's label `ex-<chapter>`, or its title."""
-    first = nb.cells[0].source if nb.cells else ""
-    found = re.search(r"^\((ex-[\w-]+)\)=", first) or re.search(r"^# (.+)", first, re.MULTILINE)
+def title(nb):
+    """Return the notebook's title."""
+    found = re.search(r"^# (.+)", nb.cells[0].source if nb.cells else "", re.MULTILINE)
     return found[1] if found else "a notebook without a title"
 
 
@@ -147,7 +151,7 @@ def problems(nb):
     cells = [(f"cell {cell.get('id')}", text) for cell in nb.cells for text in _cell_problems(cell)]
     counts = Counter(cell.get("id") for cell in nb.cells)
     cells += [(f"cell {key}", f"the id stands {n} times") for key, n in counts.items() if n > 1]
-    return [f"{name(nb)}: {where}: {text}" for where, text in [*cells, *_exercise_problems(nb)]]
+    return [f"{title(nb)}: {where}: {text}" for where, text in [*cells, *_exercise_problems(nb)]]
 
 
 def check(nb):

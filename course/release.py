@@ -5,19 +5,9 @@ from pathlib import Path
 
 import nbformat
 
-from course import exercise_notebooks
+from course import find
 from course.markup import MarkupError, read
 from course.views import student
-
-
-def find(chapter):
-    """Return the path of a chapter's exercises, given its name or a path."""
-    if Path(chapter).suffix == ".ipynb":
-        return Path(chapter)
-    paths = {path.stem: path for path in exercise_notebooks()}
-    if chapter not in paths:
-        raise MarkupError(f"there are no exercises for {chapter!r}; there are some for: {', '.join(sorted(paths))}")
-    return paths[chapter]
 
 
 def release(chapters, folder):

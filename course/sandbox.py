@@ -1,12 +1,14 @@
 """Start and stop the process of an answer, with or without a sandbox around it."""
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import minigen
@@ -45,6 +47,8 @@ class SandboxError(RuntimeError):
 class Worker:
     """A process that runs cells and lends what they define; `sandboxed` says whether it is bound."""
 
+    live = set()
+
     def __init__(self, sandboxed):
         limits = None
         if sandboxed:
@@ -55,6 +59,7 @@ class Worker:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COURSE"))}
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self.process = subprocess.Popen(command, env=kept | SETTINGS, start_new_session=True, **pipes)
+        self.live.add(self)
         self.link, self.late = Link(self.process.stdout, self.process.stdin), None
         try:
             with self.within(START):
@@ -112,6 +117,7 @@ class Worker:
     def close(self):
         """End the process and all that it started (without a sandbox: unless it left the session)."""
         self._end(self.late)
+        self.live.discard(self)
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             with contextlib.suppress(OSError):
@@ -124,6 +130,32 @@ class Worker:
 
     def _alarm(self, *_):
         raise Broken(self.late)
+
+
+@contextlib.contextmanager
+def pool(jobs=None, memory=None):
+    """Offer processes to grade in, with so much memory each; an interrupt ends them and their workers at once."""
+    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=_begin, initargs=(memory,)) as processes:
+        try:
+            yield processes
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def _begin(memory):
+    def leave(*_):
+        for worker in Worker.live:
+            worker._end(None)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the first process decides
+    signal.signal(signal.SIGTERM, leave)
+    if memory:
+        import resource  # not on Windows
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def _python(folder):

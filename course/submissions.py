@@ -3,7 +3,6 @@
 import re
 import stat
 import zipfile
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from course.markup import chapters
 LARGEST = 20_000_000  # bytes of a notebook
 ALL = 1_000_000_000  # bytes of all of them
 MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?")
-CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)")
+CANVAS = re.compile(r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)")
+COPY = re.compile(r"(?: \(\d+\)|-\d+|[ _-](?:copy|final|v\d+))$")
 
 
 class IntakeError(ValueError):
@@ -21,13 +21,17 @@ class IntakeError(ValueError):
 
 @dataclass(frozen=True)
 class Submission:
-    """What one student handed in: the name and text of a notebook, or None, and what is to be said about it."""
+    """What one student handed in: the name and text of a notebook, or None, and what is to be said about it.
+
+    `loose` says that the student's name is a guess, since it is the notebook's.
+    """
 
     student: str
     lms_id: str
     file: str = ""
     text: str | None = None
     note: str = ""
+    loose: bool = False
 
 
 def collect(path, chapter):
@@ -39,7 +43,7 @@ def collect(path, chapter):
     if zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:
-                return _sorted(path, chapter, _of_zip(path, archive))
+                return _students(path, chapter, list(_of_zip(path, archive)))
         except zipfile.BadZipFile as error:
             raise IntakeError(f"{path} is damaged: download it again ({error})") from None
     if not path.exists():
@@ -47,91 +51,126 @@ def collect(path, chapter):
     if not path.is_dir():
         trouble = "is cut off or empty: download it again" if path.suffix == ".zip" else "is neither folder nor zip"
         raise IntakeError(f"{path} {trouble}")
-    return _sorted(path, chapter, _of_folder(path))
+    return _students(path, chapter, list(_of_folder(path)))
 
 
-def _sorted(path, chapter, files):
-    students = {}
-    for name, read in files:
-        student, lms_id, file = _owner(name)
-        students.setdefault((student, lms_id), []).append((file, read))
-    if not students:
+def _students(path, chapter, files):
+    files = [(parts, read) for parts, read in files if not any(part.startswith((".", "__MACOSX")) for part in parts)]
+    if not files:
         raise IntakeError(f"{path}: holds no submission")
-    return [_choose(*who, chapter, students[who]) for who in sorted(students)]
+    held = ["/".join(parts) for parts, _ in files if parts[-1]]
+    if len(held) == 1 and held[0].endswith(".zip"):
+        raise IntakeError(f"{path}: holds a zip only: give the zip itself, {held[0]}")
+    students, loose = {}, set()
+    for parts, read in _inner(files):
+        one = _submission(parts)
+        students.setdefault((one.student, one.lms_id), []).append((one, read))
+        loose |= {one.student} if one.loose else set()
+    for name in sorted(loose) if len(loose) > 1 else ():
+        bare = COPY.sub("", name)
+        if bare == chapter or bare != name and bare in loose:
+            cure = "give each student a folder, or name each notebook as its student"
+            raise IntakeError(f"{path}: whose is {name}.ipynb? Of one student or of several: {cure}")
+    return [_choose(path, chapter, students[student]) for student in sorted(students)]
 
 
-def _choose(student, lms_id, chapter, files):
-    notebooks = sorted((file for file in files if file[0].lower().endswith(".ipynb")), key=lambda file: _age(file[0]))
+def _inner(files):
+    """Go down into a folder that holds all, unless it is a student's."""
+    inner = [(parts[1:], read) for parts, read in files if len(parts) > 1 and parts[1:] != ("",)]
+    top, below = _folders(files), _folders(inner)
+    if len(top) != 1 or MOODLE.match(*top) or _loose(files):
+        return files
+    deeper = _inner(inner)
+    return deeper if deeper is not inner or len(below) > 1 or len(_loose(inner)) > 1 or _platform(inner) else files
+
+
+def _folders(files):
+    return {parts[0] for parts, _ in files if len(parts) > 1}
+
+
+def _loose(files):
+    """Return the notebooks, and what a learning platform has named, that lie in no folder."""
+    loose = [(parts, read) for parts, read in files if len(parts) == 1]
+    return [parts for parts, read in loose if parts[0].endswith(".ipynb") or _platform([(parts, read)])]
+
+
+def _platform(files):
+    """Return the students' numbers that a learning platform has written into names."""
+    matches = [MOODLE.match(part) or CANVAS.fullmatch(part) for parts, _ in files for part in parts]
+    return {match["id"] for match in matches if match}
+
+
+def _choose(path, chapter, files):
+    one = replace(files[0][0], file="")
+    notebooks = sorted(
+        (file for file in files if file[0].file.lower().endswith(".ipynb")), key=lambda file: _age(file[0])
+    )
     if not notebooks:
-        others = ", ".join(sorted(Path(file).name for file, _ in files if file)[:5])
-        return Submission(student, lms_id, note=f"no notebook{f', but {others}' if others else ''}")
+        others = ", ".join(sorted(Path(entry.file).name for entry, _ in files if not entry.file.endswith("/"))[:5])
+        return replace(one, note=f"no notebook{f', but {others}' if others else ''}", loose=False)
     # a notebook says of which chapter it is, whatever its name; one that says nothing may be of this one
-    last, count, others = {}, Counter(), []
-    for file, read in notebooks:
+    labelled, unlabelled, others = [], [], []
+    for entry, read in notebooks:
         try:
-            submission = Submission(student, lms_id, file, read())
-            labels = chapters(submission.text)
+            entry = replace(entry, text=read())
+            labels = chapters(entry.text)
         except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-            submission, labels = Submission(student, lms_id, file, note=f"cannot be read: {error}"), set()
+            entry, labels = replace(entry, note=f"cannot be read: {error}"), set()
         if labels and chapter not in labels:
-            others.append(f"{file} of {', '.join(sorted(labels))}")
-            continue
-        last[bool(labels)] = submission
-        count[bool(labels)] += 1
-    if not last:
-        return Submission(student, lms_id, note=f"no notebook of {chapter}, but {'; '.join(others[:5])}")
-    chosen, copies = last[max(last)], count[max(last)]
-    note = f"{copies} notebooks of this chapter: this one was graded, being the last by name" if copies > 1 else ""
-    return replace(chosen, note="; ".join(filter(None, [note, chosen.note])))
+            others.append(f"{entry.file} of {', '.join(sorted(labels))}")
+        else:
+            (labelled if labels else unlabelled).append(entry)
+    found = labelled or unlabelled
+    folders = {entry.file.partition("/")[0] for entry in found if "/" in entry.file}
+    if not one.lms_id and (len(folders) > 1 or len(_platform([(entry.file.split("/"), 0) for entry in found])) > 1):
+        raise IntakeError(f"{path}: {one.student} holds the work of several students? Give that folder itself")
+    if not found:
+        return replace(one, note=f"no notebook of {chapter}, but {'; '.join(others[:5])}")
+    note = f"{len(found)} notebooks of this chapter: this one was graded, being the last by name"
+    return replace(found[-1], note="; ".join(filter(None, [note * (len(found) > 1), found[-1].note])))
 
 
-def _age(name):
+def _age(submission):
     """Sort copies as browsers and Canvas number them: a.ipynb, "a (1).ipynb", a-2.ipynb, a-10.ipynb."""
-    stem = Path(name).name.removesuffix(".ipynb")
+    stem = Path(submission.file).stem
     number = re.search(r"(?: \((\d+)\)|-(\d+))$", stem)
-    return int(number[1] or number[2]) if number else 0, name
+    return int(number[1] or number[2]) if number else 0, stem, submission.file
 
 
-def _owner(name):
-    """Return student, number at the learning platform, and file, from the path inside a folder or an archive."""
-    parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]
-    first, rest = (parts or ["?"])[0], "/".join(parts[1:])
+def _submission(parts):
+    """Return whose a file is, and its name."""
+    first, rest = parts[0], "/".join(parts[1:])
     if match := MOODLE.match(first):
-        return match["name"], match["id"], rest or first[match.end() :]
+        return Submission(match["name"], match["id"], rest or first[match.end() :])
     if not rest and (match := CANVAS.fullmatch(first)):
-        return match["name"], match["id"], match["file"]
+        return Submission(match["name"], match["id"], match["file"], note="handed in late" if match["late"] else "")
+    if len(parts) > 1:
+        return Submission(first, "", rest or "/")
     # a file that lies loose is named as its student
-    return (first, "", rest) if rest or not Path(first).suffix else (Path(first).stem, "", first)
+    return Submission(Path(first).stem, "", first, loose=first.endswith(".ipynb"))
 
 
 def _of_folder(folder):
     for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+        parts = path.relative_to(folder).parts
         if path.is_symlink():
-            yield name, _refuse("is a link")
-        elif path.is_file() and not hidden:
-            yield name, lambda path=path: _text(path.open("rb"))
-        elif path.is_dir() and path.parent == folder and not hidden:
-            yield f"{name}/", _refuse("is a folder")
+            yield parts, _refuse("is a link")
+        elif path.is_file():
+            yield parts, lambda path=path: _text(path.open("rb"))
+        elif path.is_dir():
+            yield (*parts, ""), None
 
 
 def _of_zip(path, archive):
     members = archive.infolist()
     if len(members) > 10_000 or sum(member.file_size for member in members) > ALL:
         raise IntakeError(f"{path}: holds more than 10 000 files or {ALL / 1e9:.0f} GB")
-    tops = {re.split(r"[/\\]", member.filename)[0] for member in members}
     for member in members:
-        name = member.filename
-        # a zip of one folder is the folder
-        if len(tops) == 1 and not MOODLE.match(name) and name.count("/") > 1:
-            name = name.partition("/")[2]
-        if "__MACOSX" in name:
-            continue
+        parts = [part for part in re.split(r"[/\\]", member.filename) if part not in ("", ".", "..")]
         if stat.S_ISLNK(member.external_attr >> 16):
-            yield name, _refuse("is a link")
+            yield tuple(parts), _refuse("is a link")
         else:
-            yield name, lambda member=member: _text(archive.open(member))
+            yield (*parts, *[""] * member.is_dir()), lambda member=member: _text(archive.open(member))
 
 
 def _refuse(why):

@@ -4,7 +4,7 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-from course.markup import MarkupError, check, cut_region, drop_markers, exercises, read, role
+from course.markup import HEADING, MarkupError, check, cut_region, drop_markers, exercises, read, role
 from course.names import defined, plain, reseeded, statements, syntax_error
 from course.views import student
 
@@ -68,7 +68,8 @@ def _lay_over(nb, path):
 
 def task_of(nb, exercise, seed=None, private=""):
     """Return the task of an exercise; `private` names the file of the instructor's own test."""
-    answer, title = exercise.answer, f"Exercise {exercise.number}"
+    answer = exercise.answer
+    title = HEADING.search(exercise.cells[0].source)[0].removeprefix("## ").replace(": ", ", ", 1)
     if exercise.test is None:
         return Task(answer.id, title, answer.metadata["nbgrader"]["points"])
     empty = stub(nb, exercise)

@@ -5,17 +5,13 @@ and none of the forbidden short-cuts is used by the solution. Every variant runs
 outside of it, as in grading.
 """
 
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-import nbformat
-
+from course import find
 from course.judge import attempt, judge
-from course.markup import drop_markers, exercises, problems
+from course.markup import drop_markers, exercises, problems, read
 from course.names import borrowed, defined, forbidden, imported, syntax_error
-from course.sandbox import Worker
+from course.sandbox import Worker, pool
 from course.tasks import Task, opening, stub, task_of
 
 TIMEOUT = 120  # seconds for each step of a variant: thousands of calls over the line take long on a busy machine
@@ -43,10 +39,10 @@ class Variant:
 
 
 def verify(paths):
-    """Return the rows of the table for the notebooks at `paths`."""
+    """Return the rows of the table for notebooks, given as chapters or paths."""
     rows, variants = [], []
-    for path in map(Path, paths):
-        nb = nbformat.read(path, as_version=4)
+    for path in map(find, paths):
+        nb = read(path)
         if found := problems(nb):
             rows += [Row(path.stem, "-", "mark-up", False, text) for text in found]
             continue
@@ -56,8 +52,8 @@ def verify(paths):
                 continue
             rows += [Row(path.stem, exercise.answer.id, "tests", False, text) for text in _foreign(nb, exercise)]
             variants += _variants(path.stem, nb, exercise)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        return [*rows, *pool.map(_try, variants)]
+    with pool() as processes:
+        return [*rows, *processes.map(_try, variants)]
 
 
 def run(variant):

@@ -17,12 +17,11 @@ import nbformat
 import pytest
 
 import course
-from course import ROOT, grading
+from course import ROOT, find, grading
 from course.__main__ import main
 from course.grading import GradingError, code_cells, grade, grade_one
-from course.markup import MarkupError
+from course.markup import MarkupError, parse
 from course.names import plain
-from course.release import find
 from course.sandbox import SandboxError, Worker
 from course.submissions import Submission
 from course.tasks import load
@@ -217,7 +216,7 @@ class TestNotebooks:
         return nb
 
     def score(self, tasks, text):
-        return points(grade_one(tasks, False, code_cells(text)))
+        return points(grade_one(tasks, False, code_cells(parse(text))))
 
     def test_metadata_lost(self, tasks):
         nb = self.solved()
@@ -307,19 +306,19 @@ class TestCheck:
         said = capsys.readouterr()
         assert said.err.split("\n") == [
             "running the cell that begins with `import numpy as np` …",
-            "running Exercise 1 …",
-            "running Exercise 2 …",
+            "running Exercise 1, The shear …",
+            "running Exercise 2, Signed area …",
             "",
         ]
         assert said.out.split("\n")[:3] == [
-            "Exercise 1: passes the visible tests",
-            "Exercise 2: passes the visible tests",
-            "Exercise 3: graded by a person",
+            "Exercise 1, The shear: passes the visible tests",
+            "Exercise 2, Signed area: passes the visible tests",
+            "Exercise 3, Areas under a shear: graded by a person",
         ]
         cell_of(nb, "determinant").source = "def determinant(A):\n    return 2.0"
         nbformat.write(nb, tmp_path / "mine.ipynb")
         assert main(["check", str(tmp_path / "mine.ipynb")]) == 1
-        assert "Exercise 2: a visible test: the identity keeps areas" in capsys.readouterr().out
+        assert "Exercise 2, Signed area: a visible test: the identity keeps areas" in capsys.readouterr().out
 
     @pytest.mark.parametrize(("text", "reason"), NO_NOTEBOOKS[:3], ids=lambda text: text[:12])
     def test_what_is_no_notebook(self, text, reason, tmp_path, capsys):
@@ -344,7 +343,54 @@ class TestCheck:
     def test_what_is_no_exercise_notebook(self, tmp_path, capsys):
         nbformat.write(nbformat.v4.new_notebook(), tmp_path / "mine.ipynb")
         assert main(["check", str(tmp_path / "mine.ipynb")]) == 1
-        assert "no exercises for 'a notebook without a title'" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "no exercises for 'mine'" in said
+        assert f"{tmp_path / 'mine.ipynb'}: if it does not say of which chapter it is, give it the name of its" in said
+
+    def test_a_notebook_without_its_first_cell_is_known_by_its_name(self, source, tmp_path, monkeypatch):
+        monkeypatch.setattr(course, "BOOK", tmp_path / "book")
+        nb = TestNotebooks().solved()
+        nbformat.write(nbformat.v4.new_notebook(cells=nb.cells[1:]), tmp_path / "planes.ipynb")
+        assert main(["check", str(tmp_path / "planes.ipynb")]) == 0
+
+
+class TestInterrupt:
+    @pytest.mark.parametrize("whole_group", [False, True])
+    def test_all_ends_at_once_with_one_line(self, whole_group, source, tmp_path):
+        nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"import os\nos.system('sleep {NAP}')")])
+        for name in ("ann", "bea", "cid", "dan"):
+            (tmp_path / "in" / name).mkdir(parents=True)
+            nbformat.write(nb, tmp_path / "in" / name / "planes.ipynb")
+        command = [
+            sys.executable,
+            "-m",
+            "course",
+            "grade",
+            str(source),
+            str(tmp_path / "in"),
+            "--unsafe",
+            "--jobs",
+            "2",
+        ]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        begun = subprocess.Popen(
+            [*command, "-o", tmp_path / "grades.csv"], env=environment, start_new_session=True, **streams
+        )
+        wait_for(lambda: len(sleepers()) == 2)
+        (os.killpg if whole_group else os.kill)(begun.pid, signal.SIGINT)
+        out, err = begun.communicate(timeout=20)
+        assert (out, err.splitlines()[1:], begun.returncode) == ("", ["stopped"], 130)
+        wait_for(lambda: not sleepers())
+        assert not (tmp_path / "grades.csv").exists()
+
+
+def wait_for(state):
+    for _ in range(600):
+        if state():
+            return
+        time.sleep(0.1)
+    pytest.fail("it did not happen")
 
 
 class TestPrivateTests:

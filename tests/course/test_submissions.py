@@ -10,12 +10,11 @@ import pytest
 from course import submissions
 from course.__main__ import main
 from course.gradebook import (
+    canvas,
     feedback,
-    fill_canvas,
-    fill_moodle,
+    fill,
+    moodle,
     page,
-    read_canvas,
-    read_moodle,
     read_table,
     safe,
     write_csv,
@@ -75,14 +74,63 @@ class TestIntake:
         files = {"leeann_LATE_31_99_jacobians-2.ipynb": "1", "bo_32_98_my_own.ipynb": "2", "__MACOSX/._x.ipynb": ""}
         assert told(make_zip(tmp_path / "c.zip", files)) == [
             ("bo", "32", "my_own.ipynb", "2", ""),
-            ("leeann", "31", "jacobians-2.ipynb", "1", ""),
+            ("leeann", "31", "jacobians-2.ipynb", "1", "handed in late"),
         ]
 
-    def test_of_several_notebooks_the_last_copy_counts(self, tmp_path):
-        names = ("a.ipynb", "a (2).ipynb", "a (10).ipynb")
-        ((*_, file, text, note),) = told(make_zip(tmp_path / "z.zip", {f"ann/{name}": name for name in names}))
-        assert (file, text) == ("a (10).ipynb", "a (10).ipynb")
-        assert note == "3 notebooks of this chapter: this one was graded, being the last by name"
+    @pytest.mark.parametrize(
+        "names",
+        [("a.ipynb", "a (2).ipynb", "a (10).ipynb"), ("a.ipynb", "a copy.ipynb", "a-final.ipynb", "a_v2.ipynb")],
+    )
+    def test_of_several_notebooks_the_last_copy_counts(self, names, tmp_path):
+        path = make_zip(tmp_path / "z.zip", {"bea/": "", **{f"ann/{name}": name for name in names}})
+        ((*_, file, text, note), _) = told(path)
+        assert (file, text) == (names[-1], names[-1])
+        assert note == f"{len(names)} notebooks of this chapter: this one was graded, being the last by name"
+
+    CLASSES = {
+        "canvas": ["submissions/ann_31_1_a.ipynb", "submissions/bo_32_2_b.ipynb"],
+        "moodle": ["x/Ann_31_assignsubmission_file_/a.ipynb", "x/Bo_32_assignsubmission_file_/b.ipynb"],
+        "one of moodle": ["Ann_31_assignsubmission_file_/a.ipynb"],
+        "a mac": ["Archive/ann_31_1_a.ipynb", "__MACOSX/Archive/._ann_31_1_a.ipynb", ".DS_Store", "Archive/.DS_Store"],
+        "folders": ["outer/inner/ann/a.ipynb", "outer/inner/bo/b.ipynb", "outer/inner/bo/.ipynb_checkpoints/x.ipynb"],
+        "notebooks": ["subs/ann.ipynb", "subs/bo.ipynb", "README.txt"],
+        "one": ["ann/deep/a.ipynb"],
+    }
+
+    @pytest.mark.parametrize("zipped", [False, True])
+    @pytest.mark.parametrize(("files", "what"), [(files, what) for what, files in CLASSES.items()], ids=CLASSES)
+    def test_a_class_is_found_whatever_lies_around_it(self, files, what, zipped, tmp_path):
+        for name in files:
+            (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / name).write_text("{}")
+        found = told(make_zip(tmp_path / "z.zip", dict.fromkeys(files, "{}")) if zipped else tmp_path / "in")
+        expected = ["ann"] if what in ("one of moodle", "a mac", "one") else ["ann", "bo"]
+        assert [student.lower() for student, *_ in found] == expected
+
+    DOUBTFUL = {
+        "copies": (["maf.ipynb", "maf-1.ipynb"], "whose is maf-1.ipynb?"),
+        "copies in a folder": (["subs/a.ipynb", "subs/a (1).ipynb"], "whose is a \\(1\\).ipynb?"),
+        "names of the chapter": (["planes_v2.ipynb", "ann.ipynb"], "whose is planes_v2.ipynb?"),
+        "sections": (
+            ["one/ann/a.ipynb", "one/bo/b.ipynb", "two/cid/c.ipynb"],
+            "one holds the work of several students?",
+        ),
+        "beside a student": (
+            ["subs/ann_31_1_a.ipynb", "subs/bo_32_2_b.ipynb", "cid/c.ipynb"],
+            "subs holds the work of",
+        ),
+        "a zip": (["canvas.zip"], "holds a zip only: give the zip itself, canvas.zip"),
+    }
+
+    @pytest.mark.parametrize(("files", "message"), DOUBTFUL.values(), ids=DOUBTFUL)
+    def test_what_may_be_a_class_is_no_student(self, files, message, tmp_path):
+        with pytest.raises(IntakeError, match=message):
+            told(make_zip(tmp_path / "z.zip", dict.fromkeys(files, "{}")))
+
+    def test_numbers_may_be_names(self, tmp_path):
+        names = ["s100", "s101", "group-1", "group-2"]
+        found = collect(make_zip(tmp_path / "z.zip", {f"{name}.ipynb": "{}" for name in names}), "planes")
+        assert [(one.student, one.loose) for one in found] == [(name, True) for name in sorted(names)]
 
     @pytest.mark.parametrize("zipped", [False, True])
     def test_of_notebooks_of_several_chapters_the_one_of_this_chapter_counts(self, zipped, tmp_path):
@@ -194,8 +242,8 @@ TESTS = "the book's, COURSE_SEED=7"
 
 
 def rows(folder):
-    write_csv(folder / "five.csv", TASKS, RESULTS[:5], TESTS)
-    return read_table(folder / "five.csv")
+    write_csv(folder / "five.csv", TASKS, RESULTS[:5], TESTS, {})
+    return read_table(folder / "five.csv", TASKS)
 
 
 def same_as_golden(path):
@@ -205,12 +253,12 @@ def same_as_golden(path):
 
 class TestForms:
     def test_the_table(self, tmp_path):
-        write_csv(tmp_path / "grades.csv", TASKS, RESULTS, TESTS)
+        write_csv(tmp_path / "grades.csv", TASKS, RESULTS, TESTS, {})
         same_as_golden(tmp_path / "grades.csv")
 
     def test_nothing_graded_is_blank_and_never_zero(self, tmp_path):
-        write_csv(tmp_path / "grades.csv", TASKS, RESULTS, TESTS)
-        with (tmp_path / "grades.csv").open(newline="") as file:
+        write_csv(tmp_path / "grades.csv", TASKS, RESULTS, TESTS, {})
+        with (tmp_path / "grades.csv").open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         assert [(row["score"], row["one"], row["two"]) for row in rows if row["status"] != "ok"] == [("", "", "")] * 3
         assert {row["two"] for row in rows} == {""}
@@ -221,16 +269,14 @@ class TestForms:
         assert "\n" not in safe(text)
 
     def test_canvas(self, tmp_path):
-        left = fill_canvas(
-            *read_canvas(GOLDEN / "canvas-export.csv", "Determinants"), rows(tmp_path), tmp_path / "canvas.csv"
-        )
+        form = canvas(GOLDEN / "canvas-export.csv", "Determinants")
+        assert fill(form, rows(tmp_path), tmp_path / "canvas.csv") == ["Dan (34)", "Eve (35)"]
         same_as_golden(tmp_path / "canvas.csv")
-        assert left == ["Dan", "Eve"]
 
     def test_moodle(self, tmp_path):
-        left = fill_moodle(read_moodle(GOLDEN / "moodle-worksheet.csv"), rows(tmp_path), tmp_path / "moodle.csv")
+        form = moodle(GOLDEN / "moodle-worksheet.csv")
+        assert fill(form, rows(tmp_path), tmp_path / "moodle.csv") == ["Dan (34)", "Eve (35)"]
         same_as_golden(tmp_path / "moodle.csv")
-        assert left == ["Dan", "Eve"]
 
     def test_gradescope(self, tmp_path):
         write_gradescope(tmp_path / "results.json", TASKS, RESULTS[1])
@@ -240,55 +286,116 @@ class TestForms:
 
     def test_an_export_of_another_form(self, tmp_path):
         with pytest.raises(ValueError, match=r"expected one column 'Jacobians', got \['Student', "):
-            read_canvas(GOLDEN / "canvas-export.csv", "Jacobians")
+            canvas(GOLDEN / "canvas-export.csv", "Jacobians")
         with pytest.raises(ValueError, match=r"\['Feedback comments', 'Full name', 'Grade', 'Identifier'\] missing"):
-            read_moodle(GOLDEN / "canvas-export.csv")
+            moodle(GOLDEN / "canvas-export.csv")
 
 
 class TestPointsByHand:
-    """Written into the blank columns of the table, they reach the platform's form."""
+    """Written into the blank columns of the table, they are added up and reach the platform's form."""
 
-    def table(self, tmp_path, points):
-        write_csv(tmp_path / "grades.csv", TASKS, RESULTS[:5], TESTS)
-        with (tmp_path / "grades.csv").open(newline="") as file:
-            table = list(csv.DictReader(file))
-        table[0]["two"], table[4]["two"] = points
-        with (tmp_path / "grades.csv").open("w", newline="", encoding="utf-8-sig") as file:
-            writer = csv.DictWriter(file, table[0])
-            writer.writeheader()
-            writer.writerows(table)
-        return str(tmp_path / "grades.csv")
+    HAND = {("Ann Lee", "31"): {"two": 2.5}, ("Eve", "35"): {"two": 3}}
 
-    def test_are_added(self, tmp_path, capsys):
-        path = self.table(tmp_path, ("2.5", "3"))
-        canvas = ["--canvas", str(GOLDEN / "canvas-export.csv"), "Determinants"]
-        assert main(["forms", path, *canvas, "--moodle", str(GOLDEN / "moodle-worksheet.csv")]) == 0
-        assert capsys.readouterr().err.count("not in the learning platform's list: Eve") == 2
+    @pytest.fixture
+    def forms(self, tmp_path, monkeypatch):
+        """Change the table's text, call `forms`, and return its exit code."""
+        monkeypatch.setattr("course.__main__.load", lambda *_: (TASKS, []))
+        write_csv(tmp_path / "grades.csv", TASKS, RESULTS[:5], TESTS, self.HAND)
+
+        def call(*options, change=lambda text: text, encoding="utf-8-sig"):
+            path = tmp_path / "grades.csv"
+            path.write_text(change(path.read_text(encoding="utf-8-sig")), encoding=encoding)
+            return main(["forms", str(GOLDEN / "planes.ipynb"), str(path), *options])
+
+        return call
+
+    def test_are_added(self, forms, tmp_path, capsys):
+        options = ["--canvas", str(GOLDEN / "canvas-export.csv"), "Determinants"]
+        assert forms(*options, "--moodle", str(GOLDEN / "moodle-worksheet.csv")) == 0
+        said = capsys.readouterr().err
+        assert said.count(": Eve (35)") == 2
+        assert "no points for two: '=HYPERLINK" in said
         assert '"Lee, Ann",31,lee,S1,6,50' in (tmp_path / "grades-canvas.csv").read_text()
-        moodle = list(csv.DictReader((tmp_path / "grades-moodle.csv").read_text().splitlines()))
-        assert [row["Grade"] for row in moodle[:3]] == ["6", "1.5", ""]
-        assert [row["score"] for row in read_table(path)] == ["6", "1.5", "", "", "3"]
+        filled = list(csv.DictReader((tmp_path / "grades-moodle.csv").read_text().splitlines()))
+        assert [row["Grade"] for row in filled[:3]] == ["6", "1.5", ""]
+        with (tmp_path / "grades.csv").open(newline="", encoding="utf-8-sig") as file:
+            table = list(csv.DictReader(file))
+        assert [(row["score"], row["total"]) for row in table[:3]] == [("3.5", "6"), ("1.5", "1.5"), ("", "")]
 
-    def test_must_be_numbers(self, tmp_path, capsys):
-        path = self.table(tmp_path, ("two", ""))
-        assert main(["forms", path, "--moodle", str(GOLDEN / "moodle-worksheet.csv")]) == 1
-        assert capsys.readouterr().err == f"{path}: points of Ann Lee: could not convert string to float: 'two'\n"
+    def test_need_no_platform_and_other_columns_stay(self, forms, tmp_path):
+        def change(text):
+            head, *lines = text.splitlines()
+            return "\n".join([f"{head},days late", *(f"{line},7" for line in lines)])
+
+        assert forms(change=change) == 0
+        table = list(csv.DictReader((tmp_path / "grades.csv").read_text(encoding="utf-8-sig").splitlines()))
+        assert [row["total"] for row in table] == ["6", "1.5", "", "", "3"]
+        assert {row["days late"] for row in table} == {"7"}
+
+    @pytest.mark.parametrize("cell", ["two", "3.5", "-1", "nan", "1;5"])
+    def test_must_be_numbers_up_to_the_maximum(self, cell, forms, tmp_path, capsys):
+        assert (
+            forms("--moodle", str(GOLDEN / "moodle-worksheet.csv"), change=lambda text: text.replace("2.5", cell)) == 1
+        )
+        message = f"row 2, Ann Lee: two: expected a number from 0 to 3, got {cell!r}\n"
+        assert capsys.readouterr().err == f"{tmp_path / 'grades.csv'}: {message}"
         assert not (tmp_path / "grades-moodle.csv").exists()
 
-    def test_need_a_platform(self, tmp_path, capsys):
-        assert main(["forms", self.table(tmp_path, ("", ""))]) == 1
-        assert capsys.readouterr().err == "forms: which platform's? Give --canvas or --moodle.\n"
+    @pytest.mark.parametrize(
+        ("change", "encoding"),
+        [
+            (lambda text: text.replace("Ann", "José"), "cp1252"),
+            (lambda text: text.replace(",", ";"), "utf-8"),
+            (lambda text: text.replace("2.5", "2,5"), "utf-8"),
+        ],
+    )
+    def test_a_table_that_a_spreadsheet_saved_otherwise(self, change, encoding, forms, capsys):
+        assert forms(change=change, encoding=encoding) == 1
+        assert "grades.csv: is no table in UTF-8 with commas; save it as “CSV UTF-8”" in capsys.readouterr().err
+
+    def test_a_form_of_others_and_a_student_who_is_excused(self, forms, tmp_path, capsys):
+        export = (GOLDEN / "canvas-export.csv").read_text()
+        (tmp_path / "excused.csv").write_text(export.replace("31,lee,S1,,", "31,lee,S1,EX,"))
+        assert forms("--canvas", str(tmp_path / "excused.csv"), "Determinants") == 0
+        assert '"Lee, Ann",31,lee,S1,EX,50' in (tmp_path / "grades-canvas.csv").read_text()
+        (tmp_path / "others.csv").write_text("\n".join([*export.splitlines()[:2], "X,99,x,S1,,"]))
+        assert forms("--canvas", str(tmp_path / "others.csv"), "Determinants") == 1
+        assert "knows none of these students, such as 31" in capsys.readouterr().err
+
+    def test_a_later_grading_keeps_them(self, source, tmp_path, capsys):
+        import nbformat
+
+        from tests.course.test_grading import TestNotebooks
+
+        (tmp_path / "in" / "ann").mkdir(parents=True)
+        (tmp_path / "in" / "ann" / "a.ipynb").write_text(nbformat.writes(TestNotebooks().solved()))
+        out = tmp_path / "grades.csv"
+        command = ["grade", str(source), str(tmp_path / "in"), "-o", str(out), "--unsafe"]
+        assert main(command) == 0
+        out.write_text(out.read_text().replace(",2,2,,,", ",2,2,1.5,,"))
+        assert main(command) == 0
+        assert "points by hand kept: 1\n" in capsys.readouterr().out
+        assert ",4,4,2,2,1.5,,Exercise 1, The shear" in out.read_text().replace('"', "")
+        page = (tmp_path / "grades-feedback" / "ann.html").read_text()
+        assert "<td>1.5 of 3</td><td>graded by a person</td>" in page
+        assert (
+            "<h1>Exercises: Planes</h1>\n<p>ann: 4 of 4 points by tests, for a.ipynb. </p>".replace(" </p>", "</p>")
+            in page
+        )
+        (tmp_path / "in" / "ann").rename(tmp_path / "in" / "bo")
+        assert main(command) == 1
+        assert f"{out}: holds points by hand of ann, not handed in here" in capsys.readouterr().err
 
 
 class TestPages:
     def test_a_page(self, tmp_path):
-        (tmp_path / "feedback.html").write_text(page("Exercises: planes", TASKS, RESULTS[1]), encoding="utf-8")
+        (tmp_path / "feedback.html").write_text(page("Exercises: planes", TASKS, RESULTS[1], {}), encoding="utf-8")
         same_as_golden(tmp_path / "feedback.html")
 
     def test_names_stay_in_the_folder_and_apart(self, tmp_path):
         (tmp_path / "pages").mkdir()
         (tmp_path / "pages" / "gone_30.html").write_text("of an earlier run")
-        write_pages(tmp_path / "pages", "t", TASKS, RESULTS)
+        write_pages(tmp_path / "pages", "t", TASKS, RESULTS, {})
         names = sorted(path.name for path in tmp_path.rglob("*.html"))
         assert names == [
             "Ann_Lee_31.html",
@@ -300,11 +407,11 @@ class TestPages:
         ]
         assert all(path.parent == tmp_path / "pages" for path in tmp_path.rglob("*.html"))
         two = [result("Ann", "", *FULL), result("ann", "", *FULL)]
-        write_pages(tmp_path / "two", "t", TASKS, two)
+        write_pages(tmp_path / "two", "t", TASKS, two, {})
         assert len(list((tmp_path / "two").iterdir())) == 2
 
     def test_who_got_no_grade_reads_why(self):
-        assert "Cid: unreadable. not a notebook: ValueError" in page("t", TASKS, RESULTS[2])
+        assert "Cid: unreadable. not a notebook: ValueError" in page("t", TASKS, RESULTS[2], {})
         assert feedback(TASKS, RESULTS[2]) == "unreadable: not a notebook: ValueError"
 
 
@@ -326,7 +433,7 @@ def test_from_a_zip_to_the_tables(source, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert said.out.split("\n")[:4] == ["ok: 1", "unreadable: 1", "tests: the book's, COURSE_SEED=7", str(out)]
     assert "--unsafe: answers can read your files" in said.err
-    rows = list(csv.DictReader(out.read_text().splitlines()))
+    rows = list(csv.DictReader(out.read_text(encoding="utf-8-sig").splitlines()))
     assert {row["tests"] for row in rows} == {"the book's, COURSE_SEED=7"}
     assert [(row["student"], row["score"], row["max_score"], row["status"]) for row in rows] == [
         ("bo", "", "4", "unreadable"),
@@ -343,7 +450,12 @@ REFUSED = {
     "a gradebook": (["--canvas", "none.csv", "Jacobians"], "none.csv"),
     "a worksheet": (["--moodle", str(GOLDEN / "canvas-export.csv")], "'Identifier'] missing"),
     "two for Gradescope": (["--gradescope", "results.json"], "--gradescope takes one submission, got 2"),
-    "an overlay": (["--overlay", "none"], "planes.ipynb: there is no such file"),
+    "an overlay": (["--overlay", f"{GOLDEN}/README.md"], "--overlay: expected a folder, got "),
+    "no jobs": (["--jobs", "-1"], "--jobs: expected 1 or more, got -1"),
+    "a form of others": (
+        ["--moodle", str(GOLDEN / "moodle-worksheet.csv")],
+        "knows none of these students, such as ann",
+    ),
     "a table": (["-o", "."], ". is a folder: -o takes the name of a table, such as grades.csv"),
     "a table in a file": (["-o", f"{GOLDEN}/README.md/grades.csv"], "README.md"),
 }

@@ -234,6 +234,10 @@ class TestCommand:
         assert main(["verify"]) == 0
         assert "planes" in capsys.readouterr().out
 
+    def test_a_chapter_by_its_name(self, source, tmp_path, monkeypatch):
+        monkeypatch.setattr(course, "BOOK", tmp_path / "book")
+        assert main(["verify", "planes"]) == 0
+
     def test_zero_notebooks_prove_nothing(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(course, "BOOK", tmp_path)
         assert main(["verify"]) == 1

@@ -50,7 +50,7 @@ class TestEveryView:
 
     def test_refuses_a_broken_notebook(self, view, nb):
         cell_of(nb, "shear").source = "def shear(x, k):\n    ### BEGIN SOLUTION\n    return x"
-        with pytest.raises(MarkupError, match=r"ex-planes: cell shear: ### BEGIN SOLUTION without its other half"):
+        with pytest.raises(MarkupError, match=r"Planes: cell shear: ### BEGIN SOLUTION without its other half"):
             view(nb)
 
 
@@ -195,15 +195,15 @@ class TestProblems:
         spoil(nb)
         found = problems(nb)
         assert any(message in line for line in found), found
-        assert all(line.startswith("ex-planes: ") for line in found)
+        assert all(line.startswith("Exercises: Planes: ") for line in found)
 
     def test_missing_keys(self, nb):
         del cell_of(nb, "shear").metadata["nbgrader"]["task"]
-        assert problems(nb) == ["ex-planes: cell shear: nbgrader metadata lacks ['task']"]
+        assert problems(nb) == ["Exercises: Planes: cell shear: nbgrader metadata lacks ['task']"]
 
     def test_duplicate_ids(self, nb):
         nb.cells.append(copy.deepcopy(cell_of(nb, "swap")))
-        assert "ex-planes: cell swap: the id stands 2 times" in problems(nb)
+        assert "Exercises: Planes: cell swap: the id stands 2 times" in problems(nb)
 
     @pytest.mark.parametrize(
         ("cell_id", "course", "message"),
@@ -221,7 +221,7 @@ class TestProblems:
 
     def test_nothing_stands_between_answer_and_test(self, nb):
         nb.cells.insert(nb.cells.index(cell_of(nb, "shear-test")), nbformat.v4.new_code_cell("", id="between"))
-        assert problems(nb) == ["ex-planes: cell shear: must be followed by one test cell shear-test"]
+        assert problems(nb) == ["Exercises: Planes: cell shear: must be followed by one test cell shear-test"]
 
     def test_an_empty_notebook(self):
         assert problems(nbformat.v4.new_notebook()) == [
