@@ -47,7 +47,7 @@ class SandboxError(RuntimeError):
 class Worker:
     """A process that runs cells and lends what they define; `sandboxed` says whether it is bound."""
 
-    live = set()
+    live: set = set()
 
     def __init__(self, sandboxed):
         limits = None
