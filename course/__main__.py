@@ -76,14 +76,11 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except ERRORS as error:
-        cured = isinstance(error, SandboxError)
-        notes = getattr(error, "__notes__", [])
-        print(CURE.format(reason=error) if cured else error, *notes, sep="\n", file=sys.stderr)
-        return 2 if cured else 1
-    except KeyboardInterrupt as error:
-        print("stopped", *getattr(error, "__notes__", []), sep="\n", file=sys.stderr)
-        return 130
+    except (*ERRORS, KeyboardInterrupt) as error:
+        code = {SandboxError: 2, KeyboardInterrupt: 130}.get(type(error), 1)
+        told = {2: CURE.format(reason=error), 130: "stopped"}.get(code, error)
+        print(told, *getattr(error, "__notes__", []), sep="\n", file=sys.stderr)
+        return code
 
 
 def _platforms(command):

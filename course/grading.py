@@ -12,7 +12,7 @@ from tqdm import tqdm
 from course import find
 from course.judge import Failure, attempt, judge
 from course.markup import MarkupError, chapter_of, parse, read
-from course.names import NOT_READ, forbidden, plain, statements, syntax_error, would_define
+from course.names import forbidden, plain, statements, syntax_error, would_define
 from course.sandbox import SandboxError, Worker, pool
 from course.tasks import load
 
@@ -63,41 +63,36 @@ def grade(tasks, solution, submissions, sandboxed=True, jobs=None):
             where, failure = proof.found.get(task.key, ("", None))
             reason = f"a {where} test: {failure}" if failure else mark.message
             cure = f"mend the cell {task.key}-test of {task.private}" if task.private else "try another COURSE_SEED"
-            raise GradingError(
-                f"nothing was graded: the book's own solution of {task.key} gets 0: {reason}\n"
-                f"If you changed the tests, {cure}."
-            )
+            told = f"nothing was graded: the book's own solution of {task.key} gets 0: {reason}"
+            raise GradingError(f"{told}\nIf you changed the tests, {cure}.")
     work = partial(_graded, tasks, sandboxed)
     # a grading process is bound, too, since an answer's numbers reach the tests
     with pool(jobs, MEMORY if sandboxed else None) as processes:
         futures = [processes.submit(work, submission) for submission in submissions]
-        return [
-            _outcome(submission, future)
-            for submission, future in zip(submissions, tqdm(futures, unit="notebook"), strict=True)
-        ]
+        return list(map(_outcome, submissions, tqdm(futures, unit="notebook")))
 
 
 def _outcome(submission, future):
     try:
         return future.result()
     except BrokenProcessPool:
-        reason = "a grading process was killed"
-        return Result(submission.student, submission.lms_id, submission.file, "infrastructure", reason)
+        return _result(submission, "infrastructure", "a grading process was killed")
+
+
+def _result(submission, status, *notes, marks=None):
+    note = "; ".join(filter(None, [submission.note, *notes]))
+    return Result(submission.student, submission.lms_id, submission.file, status, note, marks or {})
 
 
 def _graded(tasks, sandboxed, submission):
-    result = Result(submission.student, submission.lms_id, submission.file, "ok", submission.note)
     if submission.text is None:
-        return replace(result, status="unreadable" if submission.file else "not submitted")
+        return _result(submission, "unreadable" if submission.file else "not submitted")
     try:
-        cells = code_cells(parse(submission.text))
+        return _result(submission, "ok", marks=grade_one(tasks, sandboxed, code_cells(parse(submission.text))))
     except MarkupError as error:
-        reason = f"the file {error}"
-        return replace(result, status="unreadable", note=f"{submission.note}; {reason}".removeprefix("; "))
-    try:
-        return replace(result, marks=grade_one(tasks, sandboxed, cells))
+        return _result(submission, "unreadable", f"the file {error}")
     except SandboxError as error:
-        return replace(result, status="infrastructure", note=str(error))
+        return _result(submission, "infrastructure", str(error))
 
 
 def visible_marks(path, tell):
@@ -153,7 +148,7 @@ class _Grading:
             for number, text in enumerate(self.cells):
                 owned = [task for task in self.tasks if owners.get(task.key) == number]
                 titles = " and ".join(task.title for task in owned)
-                self.tell(titles or f"the cell that begins with {_beginning(text)}")
+                self.tell(titles or _beginning(text))
                 self._run(number)
                 for task in owned:
                     self._test(task, number)
@@ -212,33 +207,25 @@ class _Grading:
         return CELL
 
     def _test(self, task, number):
-        if names := self._forbidden(task, number):
-            self.found[task.key] = "forbidden", Failure("Forbidden", "; ".join(names))
+        if uses := forbidden(self.cells, self._owner(task), task.names, task.forbid, "\n".join(task.opening)):
+            self.found[task.key] = "forbidden", Failure("Forbidden", "; ".join(uses))
             return
-        visible = partial(self._judge, task, task.visible)
-        where, failure = "visible", self._told(number + 1, visible)
+
+        def tried(test):
+            return judge(self.worker, task, test, self._seconds())
+
+        where, failure = "visible", self._told(number + 1, lambda: tried(task.visible))
         if not failure:
-            where, failure = "hidden", self._judge(task, task.full)
-            self.tainted = True
+            where, failure, self.tainted = "hidden", tried(task.full), True
         self.found[task.key] = where, failure
         if failure and failure.fatal:
             self._start(number + 1)
-
-    def _judge(self, task, test):
-        return judge(self.worker, task, test, self._seconds())
-
-    def _forbidden(self, task, number):
-        """Return what the answer uses and may not, itself or by way of what it takes from other cells."""
-        try:
-            return forbidden(self.cells, self._owner(task), task.names, task.forbid, "\n".join(task.opening))
-        except NOT_READ:
-            return []  # it does not run either
 
     def _mark(self, task, owner):
         if not task.names:
             return Mark(None, "graded by a person")
         if owner is None:
-            return Mark(0, self._missing(task))
+            return Mark(0, self._no_python(task) or f"no cell defines {_quoted(task.names)}")
         if task.key not in self.found:
             return Mark(0, f"not graded: the notebook runs longer than {WHOLE} s")
         where, failure = self.found[task.key]
@@ -248,19 +235,12 @@ class _Grading:
             return Mark(0, f"uses {failure.message}")
         if failure.error == "NotImplementedError":
             answered = self._answered(task, owner)
-            left = _quoted(task.names - answered or answered)
-            return Mark(
-                0,
-                self._no_python(task)
-                or (f"{left}: still stops at NotImplementedError" if answered else "not attempted"),
-            )
+            left = f"{_quoted(task.names - answered or answered)}: still stops at NotImplementedError"
+            return Mark(0, self._no_python(task) or (left if answered else "not attempted"))
         told = f"a {where} test: {failure.hint if where == 'hidden' else failure.told}"
         if own := self.failures.get(owner):
             where, failure, told = "visible", own, f"the cell of the answer {own.how}"
         return Mark(0, told + self._lost(owner, failure, where) if failure.error == "NameError" else told)
-
-    def _missing(self, task):
-        return self._no_python(task) or f"no cell defines {_quoted(task.names)}"
 
     def _no_python(self, task):
         """Tell what is wrong with the last cell that would define the answer, if it were Python."""
@@ -274,8 +254,7 @@ class _Grading:
         name = re.search(r"name '(\w+)' is not defined", failure.message) if where == "visible" else None
         failed = sorted(self.failures.keys() - {owner})
         failed = [number for number in failed if name and would_define(self.cells[number], name[1])] or failed
-        texts = [f"; the cell that begins with {_beginning(self.cells[n])} {self.failures[n].how}" for n in failed]
-        return "".join(texts)
+        return "".join(f"; {_beginning(self.cells[number])} {self.failures[number].how}" for number in failed)
 
 
 def _quoted(names):
@@ -283,4 +262,4 @@ def _quoted(names):
 
 
 def _beginning(text):
-    return f"`{next(iter(text.strip().splitlines()), '')[:60]}`"
+    return f"the cell that begins with `{next(iter(text.strip().splitlines()), '')[:60]}`"

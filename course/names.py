@@ -35,11 +35,6 @@ def would_define(source, name):
     return name in defined(source) or bool(syntax_error(source) and re.search(begins, source, re.MULTILINE))
 
 
-def imported(source):
-    """Return the names that import statements bind, anywhere in the text."""
-    return set(_imports(ast.parse(source)))
-
-
 def borrowed(source):
     r"""Return the names that the text reads but neither binds nor finds among the builtins.
 
@@ -69,11 +64,11 @@ def forbidden(cells, owner, names, forbid, imports):
     >>> forbidden([cell], 0, {"f"}, ["np.linalg.det"], "import numpy as np")
     ['np.linalg.det, which this exercise does not allow: line 1, `from numpy.linalg import det as d`']
     """
-    here = _imports(ast.parse(imports))
+    here = imports_of(ast.parse(imports))
     used = _used(cells, owner, names)
     aliases = here.copy()
     for _, node in used:
-        aliases |= _imports(node)
+        aliases |= imports_of(node)
     wanted = {_resolve(text, here): text for text in forbid}
     uses = {}
 
@@ -90,10 +85,9 @@ def forbidden(cells, owner, names, forbid, imports):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 whole = _canonical(f"{node.module}")
-                note(_canonical(f"{whole}.{alias.name}"), number, node)
-                for full in wanted if alias.name == "*" else ():
-                    if _inside(full, whole):
-                        note(full, number, node)
+                star = [full for full in wanted if alias.name == "*" and _inside(full, whole)]
+                for full in [*star, _canonical(f"{whole}.{alias.name}")]:
+                    note(full, number, node)
         elif isinstance(node, ast.Assign | ast.NamedExpr) and (dotted := _dotted(node.value)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             # a use under its new name; the right-hand side itself is noted when the walk comes to it
@@ -167,7 +161,7 @@ def _in_order(tree):
     return sorted((node for node in ast.walk(tree) if hasattr(node, "lineno")), key=lambda node: node.lineno)
 
 
-def _imports(tree):
+def imports_of(tree):
     """Map each name bound by an import to the full dotted name that it stands for."""
     found = {}
     for node in ast.walk(tree):

@@ -5,12 +5,13 @@ and none of the forbidden short-cuts is used by the solution. Every variant runs
 outside of it, as in grading.
 """
 
+import ast
 from dataclasses import dataclass
 
 from course import find
 from course.judge import attempt, judge
 from course.markup import drop_markers, exercises, problems, read
-from course.names import borrowed, defined, forbidden, imported, syntax_error
+from course.names import borrowed, defined, forbidden, imports_of, syntax_error
 from course.sandbox import Worker, pool
 from course.tasks import Task, opening, stub, task_of
 
@@ -89,7 +90,8 @@ def report(rows):
 
 def _foreign(nb, exercise):
     """Tell which names a test cell takes from cells other than its answer's stub and the first imports."""
-    known = defined(stub(nb, exercise)) | imported("\n".join(opening(nb)))
+    first = "\n".join(opening(nb))
+    known = defined(stub(nb, exercise)) | set(imports_of(ast.parse(first)))
     return [f"the test cell reads {name!r} of another cell" for name in sorted(borrowed(exercise.test.source) - known)]
 
 

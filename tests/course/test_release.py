@@ -1,5 +1,6 @@
 """What students get."""
 
+import ast
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 from course import BOOK, exercise_notebooks
 from course.__main__ import main
 from course.markup import role
-from course.names import imported
+from course.names import imports_of
 from tests.course.conftest import cell_of
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -52,7 +53,7 @@ def test_a_student_s_notebook_needs_only_numpy_autograd_matplotlib_tqdm_and_mini
         if cell.cell_type == "code":
             modules = re.findall(r"^\s*(?:from|import) (\w+)", cell.source, re.MULTILINE)
             assert set(modules) <= ALLOWED | set(sys.stdlib_module_names), cell.id
-            assert bool(modules) == bool(imported(cell.source))
+            assert bool(modules) == bool(imports_of(ast.parse(cell.source)))
 
 
 def test_it_runs_where_nothing_else_can_be_imported(tmp_path):
