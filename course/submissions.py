@@ -168,8 +168,8 @@ def _of_zip(path, archive):
     for member in members:
         parts = [part for part in re.split(r"[/\\]", member.filename) if part not in ("", ".", "..")]
         if stat.S_ISLNK(member.external_attr >> 16):
-            yield tuple(parts), _refuse("is a link")
-        else:
+            yield tuple(parts or "?"), _refuse("is a link")
+        elif parts:
             yield (*parts, *[""] * member.is_dir()), lambda member=member: _text(archive.open(member))
 
 

@@ -354,13 +354,17 @@ class TestCheck:
         assert main(["check", str(tmp_path / "planes.ipynb")]) == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes cannot be watched here")
 class TestInterrupt:
-    @pytest.mark.parametrize("whole_group", [False, True])
-    def test_all_ends_at_once_with_one_line(self, whole_group, source, tmp_path):
+    @pytest.mark.parametrize("from_terminal", [False, True])
+    def test_all_ends_at_once_with_one_line(self, from_terminal, source, tmp_path):
+        """A terminal interrupts the grading processes, too, also one that is idle."""
         nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"import os\nos.system('sleep {NAP}')")])
         for name in ("ann", "bea", "cid", "dan"):
             (tmp_path / "in" / name).mkdir(parents=True)
             nbformat.write(nb, tmp_path / "in" / name / "planes.ipynb")
+            if from_terminal:
+                nb.cells = []
         command = [
             sys.executable,
             "-m",
@@ -377,8 +381,14 @@ class TestInterrupt:
         begun = subprocess.Popen(
             [*command, "-o", tmp_path / "grades.csv"], env=environment, start_new_session=True, **streams
         )
-        wait_for(lambda: len(sleepers()) == 2)
-        (os.killpg if whole_group else os.kill)(begun.pid, signal.SIGINT)
+        wait_for(lambda: len(sleepers()) == 2 - from_terminal)
+        time.sleep(2 * from_terminal)
+        children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split()
+        assert len(children) == 2
+        for child in children if from_terminal else ():
+            os.kill(int(child), signal.SIGINT)
+        time.sleep(from_terminal)
+        begun.send_signal(signal.SIGINT)
         out, err = begun.communicate(timeout=20)
         assert (out, err.splitlines()[1:], begun.returncode) == ("", ["stopped"], 130)
         wait_for(lambda: not sleepers())
