@@ -72,8 +72,12 @@ class TestIntake:
 
     def test_a_zip_of_canvas(self, tmp_path):
         files = {"leeann_LATE_31_99_jacobians-2.ipynb": "1", "bo_32_98_my_own.ipynb": "2", "__MACOSX/._x.ipynb": ""}
+        why = "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
+        files |= {"cid_LATE_33_97_a.ipynb": b"\xff", "dan_LATE_34_96_a.pdf": ""}
         assert told(make_zip(tmp_path / "c.zip", files)) == [
             ("bo", "32", "my_own.ipynb", "2", ""),
+            ("cid", "33", "a.ipynb", None, f"cannot be read: {why}; handed in late"),
+            ("dan", "34", "", None, "no notebook, but a.pdf; handed in late"),
             ("leeann", "31", "jacobians-2.ipynb", "1", "handed in late"),
         ]
 
