@@ -365,21 +365,15 @@ class TestInterrupt:
             nbformat.write(nb, tmp_path / "in" / name / "planes.ipynb")
             if from_terminal:
                 nb.cells = []
-        command = [
-            sys.executable,
-            "-m",
-            "course",
-            "grade",
-            str(source),
-            str(tmp_path / "in"),
-            "--unsafe",
-            "--jobs",
-            "2",
-        ]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"}
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        command = [sys.executable, "-m", "course", "grade", source, tmp_path / "in", "-o", tmp_path / "grades.csv"]
         begun = subprocess.Popen(
-            [*command, "-o", tmp_path / "grades.csv"], env=environment, start_new_session=True, **streams
+            [*command, "--unsafe", "--jobs", "2"],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"},
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         wait_for(lambda: len(sleepers()) == 2 - from_terminal)
         time.sleep(2 * from_terminal)
