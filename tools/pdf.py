@@ -51,49 +51,53 @@ def contents(root):
     return parts
 
 
-def printed(site, book, target):
+def printed(chromium, site, book, target):
     """Print the pages of `book`, as `contents` lists them, from the built `site` to the file `target`."""
-    from playwright.sync_api import sync_playwright  # a tool of the tests, which this file serves too
-
-    browser = find_browser()
-    if browser is None:
-        raise SystemExit("pdf: a Chromium is needed (Debian: apt-get install chromium)")
     handler = functools.partial(Handler, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as play:
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
+        chromium.new_page(color_scheme="light", viewport={"width": WIDTH, "height": 1000}) as page,
+    ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
-        page = chromium.new_page(color_scheme="light", viewport={"width": WIDTH, "height": 1000})
         page.emulate_media(media="print")
         page.set_default_timeout(1_200_000)
         page.goto(f"http://127.0.0.1:{server.server_port}/{book[0]['pages'][0]['name']}.html", wait_until="load")
         page.add_style_tag(content=STYLE)
         found = page.evaluate(ONE_PAGE, book)
-        if found["wrong"]:
-            raise SystemExit("\n".join(["pdf:", *found["wrong"]]))
-        page.pdf(
-            path=target,
-            format="A4",
-            scale=SCALE,
-            tagged=True,
-            outline=True,
-            print_background=True,
-            display_header_footer=True,
-            header_template="<span></span>",
-            footer_template=FOOT,
-            margin=dict.fromkeys(("top", "bottom", "left", "right"), f"{MARGIN}mm"),
-        )
-        chromium.close()
+        if not found["wrong"]:
+            page.pdf(
+                path=target,
+                format="A4",
+                scale=SCALE,
+                tagged=True,
+                outline=True,
+                print_background=True,
+                display_header_footer=True,
+                header_template="<span></span>",
+                footer_template=FOOT,
+                margin=dict.fromkeys(("top", "bottom", "left", "right"), f"{MARGIN}mm"),
+            )
         server.shutdown()
+    if found["wrong"]:
+        raise SystemExit("\n".join(["pdf:", *found["wrong"]]))
     if found["boxes"]:
         print(f"pdf: NO FONT here draws {found['boxes']}: install one (Debian: fonts-noto-cjk) and try again.")
 
 
 def main():
     """Build the site, print it, and look whether tags and outline are there."""
+    from playwright.sync_api import sync_playwright  # a tool of the tests, which this file serves too
+
+    browser = find_browser()
+    if browser is None:
+        raise SystemExit("pdf: a Chromium is needed (Debian: apt-get install chromium)")
     if code := build(ROOT, strict=False):
         raise SystemExit(code)
     check_pages(ROOT)
-    printed(ROOT / "_build" / "html", contents(ROOT), TARGET)
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        printed(chromium, ROOT / "_build" / "html", contents(ROOT), TARGET)
+        chromium.close()
     content = TARGET.read_bytes()
     missing = [mark for mark in (b"/StructTreeRoot", b"/Outlines") if mark not in content]
     if missing:

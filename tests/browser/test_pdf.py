@@ -19,10 +19,10 @@ def few():
 
 
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory):
+def objects(browser, tmp_path_factory):
     """Return number -> text of the PDF's objects; Chromium writes all but the pages' drawing plainly."""
     target = tmp_path_factory.mktemp("pdf") / "book.pdf"
-    printed(SITE, few(), target)
+    printed(browser, SITE, few(), target)
     plain = re.sub(rb"stream\r?\n.*?endstream", b"", target.read_bytes(), flags=re.S).decode("latin1")
     return {int(number): text for number, text in re.findall(r"^(\d+) 0 obj\n(.*?)\nendobj", plain, re.M | re.S)}
 
@@ -69,7 +69,7 @@ def test_links_stay_in_the_book_or_lead_to_public_places(objects):
     assert [a for a in addresses if not a.startswith("https://")] == []
 
 
-def test_what_is_lost_or_would_be_cut_by_the_paper_is_told(tmp_path):
+def test_what_is_lost_or_would_be_cut_by_the_paper_is_told(browser, tmp_path):
     for folder in ("_static", "_images"):
         (tmp_path / folder).symlink_to(SITE / folder)
     for name in NAMES:
@@ -86,7 +86,7 @@ def test_what_is_lost_or_would_be_cut_by_the_paper_is_told(tmp_path):
         text = text.replace(old, new, 1)
     page.write_text(text, encoding="utf8")
     with pytest.raises(SystemExit) as told:
-        printed(tmp_path, few(), tmp_path / "book.pdf")
+        printed(browser, tmp_path, few(), tmp_path / "book.pdf")
     lines = str(told.value).splitlines()
     for place in ("link #book/foundations/jacobians:fig-jacobians-zoom", "picture http://.*/_images/no-"):
         assert any(re.match(f"not found: {place}", line) for line in lines)
