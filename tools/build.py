@@ -59,6 +59,26 @@ def check_pages(root):
     return len(files)
 
 
+def execute(root):
+    """Run the chapters that the execution cache lacks, as many at a time as there are cores.
+
+    Jupyter Book would run them one after the other. A chapter that fails here is left to it: it says what failed. So
+    are exercises, whose pages are made from a view of them.
+    """
+    from jupyter_cache import get_cache
+    from jupyter_cache.executors import load_executor
+
+    cache = get_cache(str(root / "_build" / ".jupyter_cache"))
+    paths = [root / f"{file}.ipynb" for file in toc_files(root)]
+    chapters = [str(path) for path in paths if path.exists() and path.parent.name != "exercises"]
+    for path in chapters:
+        cache.add_nb_to_project(path)
+    if missing := [record.uri for record in cache.list_unexecuted(chapters)]:
+        print(f"Running {len(missing)} chapters on {os.cpu_count()} cores.", flush=True)
+        timeout = yaml.safe_load((root / "_config.yml").read_text(encoding="utf8"))["execute"]["timeout"]
+        load_executor("local-parallel", cache).run_and_cache(filter_uris=missing, timeout=timeout)
+
+
 def build(root, strict):
     """Run Jupyter Book; return its exit code."""
     out = root / "_build"
@@ -72,9 +92,10 @@ def build(root, strict):
         shutil.rmtree(out / "html", ignore_errors=True)
         shutil.rmtree(out / ".doctrees", ignore_errors=True)
         flags = ["-W", "-n", "--keep-going"]
-    env = {**os.environ, **QUIET, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    os.environ.update(QUIET, PYDEVD_DISABLE_FILE_VALIDATION="1")
+    execute(root)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(root), *flags]
-    return subprocess.run(command, cwd=root, env=env, check=False).returncode
+    return subprocess.run(command, cwd=root, check=False).returncode
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

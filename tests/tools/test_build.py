@@ -1,8 +1,10 @@
 """The build notices missing pages and changed inputs."""
 
+import nbformat
 import pytest
+from jupyter_cache import get_cache
 
-from tools.build import check_pages, inputs_hash, toc_files
+from tools.build import check_pages, execute, inputs_hash, toc_files
 
 
 @pytest.fixture
@@ -48,3 +50,17 @@ def test_the_execution_cache_follows_what_cells_import(root, changed):
     assert inputs_hash(root) == before
     (root / changed).write_text("changed\n")
     assert inputs_hash(root) != before
+
+
+def test_chapters_are_run_into_the_cache_and_one_that_fails_is_left(root):
+    (root / "_config.yml").write_text("execute: {timeout: 60}\n")
+    (root / "book").mkdir()
+    for name, source in (("index", "print(6 * 7)"), ("a", "1 / 0")):
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), root / "book" / f"{name}.ipynb"
+        )
+    execute(root)
+    cache = get_cache(str(root / "_build" / ".jupyter_cache"))
+    assert [record.uri for record in cache.list_unexecuted()] == [str(root / "book" / "a.ipynb")]
+    (record,) = cache.list_cache_records()
+    assert cache.get_cache_bundle(record.pk).nb.cells[0].outputs[0].text == "42\n"
