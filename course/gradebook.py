@@ -175,7 +175,7 @@ def canvas(export, column):
     if len(columns) != 1:
         raise FormError(f"{export}: expected one column {column!r}, got {columns or list(rows[0])}")
     ids = [(row["ID"].strip(), row["SIS Login ID"].strip()) for row in rows]
-    return Form(export, rows, ids, {columns[0]: "total"}, "utf-8-sig")
+    return Form(export, rows, ids, {columns[0]: "total"}, BOM)
 
 
 def moodle(worksheet):

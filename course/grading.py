@@ -14,6 +14,7 @@ from course.judge import Failure, attempt, judge
 from course.markup import MarkupError, chapter_of, parse, read
 from course.names import forbidden, plain, statements, syntax_error, would_define
 from course.sandbox import SandboxError, Worker, pool
+from course.submissions import joined
 from course.tasks import load
 
 CELL, WHOLE = 60, 600  # seconds for a cell or a test, and for a notebook
@@ -80,7 +81,7 @@ def _outcome(submission, future):
 
 
 def _result(submission, status, *notes, marks=None):
-    note = "; ".join(filter(None, [submission.note, *notes]))
+    note = joined(submission.note, *notes)
     return Result(submission.student, submission.lms_id, submission.file, status, note, marks or {})
 
 
@@ -139,14 +140,14 @@ class _Grading:
         self.failures = {}  # by number of cell
         self.found = {}  # by key of task
         self.deadline = time.monotonic() + WHOLE
+        self.owners = {task.key: self._owner(task) for task in tasks if task.names}  # numbers of cells
         self.worker, self.tainted = None, False  # tainted: hidden tests have run in it
 
     def marks(self):
-        owners = {task.key: self._owner(task) for task in self.tasks if task.names}
         try:
             self._start(0)
             for number, text in enumerate(self.cells):
-                owned = [task for task in self.tasks if owners.get(task.key) == number]
+                owned = [task for task in self.tasks if self.owners.get(task.key) == number]
                 titles = " and ".join(task.title for task in owned)
                 self.tell(titles or _beginning(text))
                 self._run(number)
@@ -161,7 +162,7 @@ class _Grading:
         finally:
             if self.worker:
                 self.worker.close()
-        return {task.key: self._mark(task, owners.get(task.key)) for task in self.tasks}
+        return {task.key: self._mark(task, self.owners.get(task.key)) for task in self.tasks}
 
     def _owner(self, task):
         cells = range(len(self.cells))
@@ -207,7 +208,7 @@ class _Grading:
         return CELL
 
     def _test(self, task, number):
-        if uses := forbidden(self.cells, self._owner(task), task.names, task.forbid, "\n".join(task.opening)):
+        if uses := forbidden(self.cells, self.owners[task.key], task.names, task.forbid, "\n".join(task.opening)):
             self.found[task.key] = "forbidden", Failure("Forbidden", "; ".join(uses))
             return
 

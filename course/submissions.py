@@ -107,7 +107,7 @@ def _choose(path, chapter, files):
     )
     if not notebooks:
         others = ", ".join(sorted(Path(entry.file).name for entry, _ in files if not entry.file.endswith("/"))[:5])
-        return replace(one, note=_joined(f"no notebook{f', but {others}' if others else ''}", one.note), loose=False)
+        return replace(one, note=joined(f"no notebook{f', but {others}' if others else ''}", one.note), loose=False)
     # a notebook says of which chapter it is, whatever its name; one that says nothing may be of this one
     labelled, unlabelled, others = [], [], []
     for entry, read in notebooks:
@@ -115,7 +115,7 @@ def _choose(path, chapter, files):
             entry = replace(entry, text=read())
             labels = chapters(entry.text)
         except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-            entry, labels = replace(entry, note=_joined(f"cannot be read: {error}", entry.note)), set()
+            entry, labels = replace(entry, note=joined(f"cannot be read: {error}", entry.note)), set()
         if labels and chapter not in labels:
             others.append(f"{entry.file} of {', '.join(sorted(labels))}")
         else:
@@ -125,12 +125,13 @@ def _choose(path, chapter, files):
     if not one.lms_id and (len(folders) > 1 or len(_platform([(entry.file.split("/"), 0) for entry in found])) > 1):
         raise IntakeError(f"{path}: {one.student} holds the work of several students? Give that folder itself")
     if not found:
-        return replace(one, note=_joined(f"no notebook of {chapter}, but {'; '.join(others[:5])}", one.note))
+        return replace(one, note=joined(f"no notebook of {chapter}, but {'; '.join(others[:5])}", one.note))
     note = f"{len(found)} notebooks of this chapter: this one was graded, being the last by name"
-    return replace(found[-1], note=_joined(note * (len(found) > 1), found[-1].note))
+    return replace(found[-1], note=joined(note * (len(found) > 1), found[-1].note))
 
 
-def _joined(*notes):
+def joined(*notes):
+    """Return those notes that say something, as one."""
     return "; ".join(filter(None, notes))
 
 

@@ -6,6 +6,7 @@ build) and takes every warning as an error. `--serve` shows the built site on lo
 """
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -13,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 
@@ -105,6 +107,16 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format, *args):
         pass
+
+
+@contextlib.contextmanager
+def served(html):
+    """Serve a site on localhost meanwhile; yields its address."""
+    handler = functools.partial(Handler, directory=str(html))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def serve(html, port=8000, open_browser=True):

@@ -3,16 +3,13 @@
 The pages of the built site are put into one, which Chromium prints, so that numbers and figures are those of the site.
 """
 
-import functools
-import http.server
 import re
 import shutil
-import threading
 from pathlib import Path
 
 import yaml
 
-from tools.build import ROOT, Handler, build, check_pages
+from tools.build import ROOT, build, check_pages, served
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TARGET = ROOT / "_build" / "generative-models-from-scratch.pdf"
@@ -53,15 +50,13 @@ def contents(root):
 
 def printed(chromium, site, book, target):
     """Print the pages of `book`, as `contents` lists them, from the built `site` to the file `target`."""
-    handler = functools.partial(Handler, directory=str(site))
     with (
-        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
+        served(site) as address,
         chromium.new_page(color_scheme="light", viewport={"width": WIDTH, "height": 1000}) as page,
     ):
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         page.emulate_media(media="print")
         page.set_default_timeout(1_200_000)
-        page.goto(f"http://127.0.0.1:{server.server_port}/{book[0]['pages'][0]['name']}.html", wait_until="load")
+        page.goto(f"{address}/{book[0]['pages'][0]['name']}.html", wait_until="load")
         page.add_style_tag(content=STYLE)
         found = page.evaluate(ONE_PAGE, book)
         if not found["wrong"]:
@@ -77,7 +72,6 @@ def printed(chromium, site, book, target):
                 footer_template=FOOT,
                 margin=dict.fromkeys(("top", "bottom", "left", "right"), f"{MARGIN}mm"),
             )
-        server.shutdown()
     if found["wrong"]:
         raise SystemExit("\n".join(["pdf:", *found["wrong"]]))
     if found["boxes"]:

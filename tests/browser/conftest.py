@@ -1,16 +1,13 @@
 """A real browser on the built site, served on localhost; every request elsewhere is refused and remembered."""
 
-import functools
-import http.server
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
 from tests.browser.pyodide import HOW as NO_COPY
 from tests.browser.pyodide import PIN
-from tools.build import Handler
+from tools.build import served
 from tools.pdf import find_browser
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
@@ -52,12 +49,8 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(scope="session")
 def address():
     assert SITE.exists(), f"{SITE} is not there: build the book first"
-    handler = functools.partial(Handler, directory=str(SITE))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(SITE) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -86,10 +86,13 @@ def told(error):
     shown = traceback.TracebackException.from_exception(error)
     while shown.stack and not shown.stack[0].filename.startswith("<cell "):
         del shown.stack[0]
-    text = "".join(shown.format())
-    if isinstance(error, AssertionError) and Ticking.asked and time.perf_counter.step > 0.0005:
-        text += f"\n{ROUGH}\n"
-    return text
+    return "".join(shown.format())
+
+
+def tell(error):
+    """Send the traceback, and whether the clock may be to blame, so that what follows may well run."""
+    rough = isinstance(error, AssertionError) and Ticking.asked and time.perf_counter.step > 0.0005
+    send("error", told(error) + (f"\n{ROUGH}\n" if rough else ""), rough)
 
 
 def execute(body, name):
@@ -116,7 +119,7 @@ def run(code, name):
         execute(parse(code, name), name)
     except BaseException as error:  # SystemExit too: there is nothing to exit to
         plt.close("all")
-        send("error", told(error))
+        tell(error)
         return False
     return True
 
@@ -130,7 +133,7 @@ def check(code, name):
             execute([statement], name)
         except BaseException as error:
             if claim is None or not isinstance(error, AssertionError):
-                send("error", told(error))
+                tell(error)
                 return False
             holds = False
             send("test", claim, False, str(error))

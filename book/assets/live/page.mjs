@@ -243,11 +243,11 @@ const handlers = {
     stop(`Python could not be loaded: are you offline, or is its address blocked? The outputs on this page are still those of the book. (${reason})`);
   },
   text(text) { current?.write(text, "text"); },
-  error(text) {
+  error(text, goesOn) {
     current?.write(text, "error");
     // What follows would only fail as well; after an answer that is only its own test.
     const left = current?.kind === "answer" ? waiting.filter(cell => cell !== cells[cells.indexOf(current) + 1]) : [];
-    if (!text.includes("rounds its clock")) waiting.splice(0, Infinity, ...left);
+    if (!goesOn) waiting.splice(0, Infinity, ...left);
     if (text.includes("NameError")) current?.write("\nIs it defined in a cell above? Press Run all above first.\n", "error");
   },
   died(reason) { stop(`Python broke down, and what the cells had computed is lost; the next run starts it anew. (${reason})`); },
