@@ -1,15 +1,20 @@
 """`pytest --nbval book`: each notebook runs alone and offline, and its CPU seconds are held against its allowance.
 
+A chapter that passed is put into the execution cache, so that the build need not run it again.
 With xdist use `--dist loadfile`, which keeps the cells of a notebook together.
 """
 
 import os
+from pathlib import Path
 
 import pytest
+from jupyter_cache.base import CacheBundleIn
 from nbval.plugin import IPyNbCell
 
+from tools.build import execution_cache, has_page_as_it_is
 from tools.normalise import offline_environment
 
+ROOT = Path(__file__).resolve().parents[1]
 ALLOWANCE = 30  # CPU seconds; a notebook may ask for more in its metadata field `allowance_seconds`
 PATIENCE = 4  # how many times its allowance a notebook may take before it fails
 
@@ -18,8 +23,9 @@ cpu_seconds = {}
 
 
 def pytest_configure():
-    """Set what kernels and xdist's workers inherit."""
+    """Set what kernels and xdist's workers inherit; drop what is stale before several of them write."""
     os.environ.update(offline_environment())
+    execution_cache(ROOT)
 
 
 def ask_kernel(kernel, expression):
@@ -31,6 +37,18 @@ def ask_kernel(kernel, expression):
             return float(reply["content"]["user_expressions"]["value"]["data"]["text/plain"])
 
 
+def keep_what_ran(last):
+    """Put the notebook of this last cell into the execution cache, if all of its cells ran and nothing failed."""
+    notebook = last.parent.nb
+    ran = [item for item in last.session.items if item.parent is last.parent and item.test_outputs is not None]
+    whole = len(ran) == sum(cell.cell_type == "code" for cell in notebook.cells)
+    if whole and not last.session.testsfailed and has_page_as_it_is(last.parent.path):
+        for item in ran:
+            item.cell.outputs = item.test_outputs
+        bundle = CacheBundleIn(notebook, last.parent.path)
+        execution_cache(ROOT).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item, nextitem):
     """After a notebook's last cell, while its kernel still lives, note what it took."""
@@ -40,6 +58,7 @@ def pytest_runtest_teardown(item, nextitem):
         kernel = item.parent.kernel
         if kernel is not None and kernel.is_alive():
             seconds = ask_kernel(kernel, "__import__('time').process_time()")
+        keep_what_ran(item)
         # A report's properties also travel from xdist's workers to the terminal.
         item.user_properties.append(("cpu_seconds", (seconds, allowance)))
     result = yield

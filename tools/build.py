@@ -1,8 +1,9 @@
 """Builds the book: `python -m tools.build [--strict] [--serve]`.
 
 The execution cache of Jupyter Book looks at the cells of a notebook only, so it is dropped here whenever something
-that the cells import has changed. `--strict` starts from a clean tree (warnings are not repeated by an incremental
-build) and takes every warning as an error. `--serve` shows the built site on localhost and opens it in a browser.
+that the cells import has changed. `pytest --nbval book` puts the chapters that passed there too, so that a test of
+everything runs them once. `--strict` starts from a clean tree (warnings are not repeated by an incremental build) and
+takes every warning as an error. `--serve` shows the built site on localhost and opens it in a browser.
 """
 
 import argparse
@@ -61,18 +62,35 @@ def check_pages(root):
     return len(files)
 
 
+def execution_cache(root):
+    """Return Jupyter Book's cache of notebooks that ran, emptied if what their cells import has changed since."""
+    from jupyter_cache import get_cache
+
+    out = root / "_build"
+    mark, now = out / ".inputs", inputs_hash(root)
+    if not mark.exists() or mark.read_text() != now:
+        shutil.rmtree(out / ".jupyter_cache", ignore_errors=True)
+        out.mkdir(exist_ok=True)
+        mark.write_text(now)
+    return get_cache(str(out / ".jupyter_cache"))
+
+
+def has_page_as_it_is(path):
+    """Say whether a notebook's page shows its own cells; that of exercises is made from a view of them."""
+    return path.parent.name != "exercises"
+
+
 def execute(root):
     """Run the chapters that the execution cache lacks, as many at a time as there are cores.
 
     Jupyter Book would run them one after the other. A chapter that fails here is left to it: it says what failed. So
-    are exercises, whose pages are made from a view of them.
+    are exercises.
     """
-    from jupyter_cache import get_cache
     from jupyter_cache.executors import load_executor
 
-    cache = get_cache(str(root / "_build" / ".jupyter_cache"))
+    cache = execution_cache(root)
     paths = [root / f"{file}.ipynb" for file in toc_files(root)]
-    chapters = [str(path) for path in paths if path.exists() and path.parent.name != "exercises"]
+    chapters = [str(path) for path in paths if path.exists() and has_page_as_it_is(path)]
     for path in chapters:
         cache.add_nb_to_project(path)
     if missing := [record.uri for record in cache.list_unexecuted(chapters)]:
@@ -83,16 +101,10 @@ def execute(root):
 
 def build(root, strict):
     """Run Jupyter Book; return its exit code."""
-    out = root / "_build"
-    mark, now = out / ".inputs", inputs_hash(root)
-    if not mark.exists() or mark.read_text() != now:
-        shutil.rmtree(out / ".jupyter_cache", ignore_errors=True)
-        out.mkdir(exist_ok=True)
-        mark.write_text(now)
     flags = []
     if strict:
-        shutil.rmtree(out / "html", ignore_errors=True)
-        shutil.rmtree(out / ".doctrees", ignore_errors=True)
+        for name in ("html", ".doctrees"):
+            shutil.rmtree(root / "_build" / name, ignore_errors=True)
         flags = ["-W", "-n", "--keep-going"]
     os.environ.update(QUIET, PYDEVD_DISABLE_FILE_VALIDATION="1")
     execute(root)

@@ -1,10 +1,14 @@
 """The build notices missing pages and changed inputs."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import nbformat
 import pytest
-from jupyter_cache import get_cache
 
-from tools.build import check_pages, execute, inputs_hash, toc_files
+from tools.build import ROOT, check_pages, execute, execution_cache, inputs_hash, toc_files
 
 
 @pytest.fixture
@@ -52,15 +56,36 @@ def test_the_execution_cache_follows_what_cells_import(root, changed):
     assert inputs_hash(root) != before
 
 
+def write_notebook(path, source, output, tags=()):
+    cell = nbformat.v4.new_code_cell(source, execution_count=1, metadata={"tags": list(tags)})
+    cell.outputs = [nbformat.v4.new_output("stream", text=output)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+
+
 def test_chapters_are_run_into_the_cache_and_one_that_fails_is_left(root):
     (root / "_config.yml").write_text("execute: {timeout: 60}\n")
-    (root / "book").mkdir()
-    for name, source in (("index", "print(6 * 7)"), ("a", "1 / 0")):
-        nbformat.write(
-            nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), root / "book" / f"{name}.ipynb"
-        )
+    write_notebook(root / "book" / "index.ipynb", "print(6 * 7)", "")
+    write_notebook(root / "book" / "a.ipynb", "1 / 0", "")
     execute(root)
-    cache = get_cache(str(root / "_build" / ".jupyter_cache"))
+    cache = execution_cache(root)
     assert [record.uri for record in cache.list_unexecuted()] == [str(root / "book" / "a.ipynb")]
     (record,) = cache.list_cache_records()
     assert cache.get_cache_bundle(record.pk).nb.cells[0].outputs[0].text == "42\n"
+
+
+def test_the_cache_takes_the_chapters_that_passed_their_comparison(root):
+    book = root / "book"
+    write_notebook(book / "part" / "a.ipynb", "print(6 * 7)", "not compared", ["nbval-ignore-output"])
+    write_notebook(book / "part" / "exercises" / "a.ipynb", "print(6 * 9)", "54\n")
+    write_notebook(book / "part" / "z.ipynb", "print(6 * 8)", "42\n")
+    shutil.copy(ROOT / "book" / "conftest.py", book)
+    command = [sys.executable, "-m", "pytest", "--nbval", "--rootdir", root, "-p", "no:cacheprovider", book]
+    told = subprocess.run(
+        [*command, "--override-ini", f"pythonpath={ROOT}"], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert "2 passed" in told.stdout, told.stdout + told.stderr
+    assert "1 failed" in told.stdout
+    (record,) = execution_cache(root).list_cache_records()
+    assert Path(record.uri) == book / "part" / "a.ipynb"
+    assert execution_cache(root).get_cache_bundle(record.pk).nb.cells[0].outputs[0].text == "42\n"

@@ -305,6 +305,7 @@ def test_nbval_passes_what_normalise_wrote_and_holds_time_and_network(make, tmp_
         normalise.execute(notebook)
         path.write_text(normalise.serialise(normalise.clean(notebook)))
     shutil.copy(ROOT / "book/conftest.py", tmp_path / "book/conftest.py")
+    (tmp_path / "requirements.txt").touch()  # the execution cache looks whether it has changed
     options = ["-q", "-n", "2", "--dist", "loadfile", "--color=no", "-p", "no:cacheprovider"]
     settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
     command = [sys.executable, "-m", "pytest", *options, *settings, "--nbval", "book"]
