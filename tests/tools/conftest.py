@@ -41,7 +41,7 @@ def good_chapter():
         text(
             "header",
             "(ch-shears)=\n# Shears\n\n"
-            "*Mirrors A §preliminaries · reading 25 minutes · runs in 5 s · needs calculus and NumPy*\n\n"
+            "*Mirrors A §preliminaries · reading 5 minutes · runs in 5 s · needs calculus and NumPy*\n\n"
             ":::{admonition} After this chapter you can\n:class: tip\n"
             "- **compute** an area\n- **derive** a formula\n- **find** a bug\n:::",
         ),

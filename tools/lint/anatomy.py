@@ -1,11 +1,14 @@
 """The anatomy of a chapter and of its exercise page."""
 
+import math
 import re
 
 from tools.lint.book import Finding
+from tools.lint.numbers import words
 
+WORDS_A_MINUTE = 120
 PARTS = ["picture", "trouble", "idea", "experiment", "breaks", "claims", "exercises", "summary", "further"]
-TIMES = re.compile(r"^\*(?:Mirrors .+|Ours) · reading \d+ minutes · runs in \d+ s · needs (.+)\*$", re.M)
+TIMES = re.compile(r"^\*(?:Mirrors .+|Ours) · reading (\d+) minutes · runs in \d+ s · needs (.+)\*$", re.M)
 GOALS = re.compile(r"^:::\{admonition\} After this chapter you can\n:class: tip\n(.*?)^:::$", re.M | re.S)
 EXERCISE = re.compile(r"## Exercise (\d+)\b")
 TAGS = re.compile(
@@ -42,8 +45,12 @@ def check_header(chapter):
     times = TIMES.search(first.source)
     if times is None:
         yield chapter.finding(0, "write the line `*Mirrors A §… · reading N minutes · runs in N s · needs …*`")
-    elif "](" not in times[1] and times[1] != "calculus and NumPy":
-        yield chapter.finding(0, "after `needs` link a chapter, or write `calculus and NumPy`")
+    else:
+        minutes = 5 * math.ceil(words(chapter) / WORDS_A_MINUTE / 5)
+        if int(times[1]) != minutes:
+            yield chapter.finding(0, f"write `reading {minutes} minutes`: it has {words(chapter)} words")
+        if "](" not in times[2] and times[2] != "calculus and NumPy":
+            yield chapter.finding(0, "after `needs` link a chapter, or write `calculus and NumPy`")
     box = GOALS.search(first.source)
     if box is None:
         yield chapter.finding(0, "put the goals in `:::{admonition} After this chapter you can` with `:class: tip`")

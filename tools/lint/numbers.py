@@ -11,6 +11,7 @@ DECIMAL = re.compile(
     \.\d+ (?:[eE][+-]?\d+)? (?!\.?\d)""",
     re.X,
 )
+FORMULA = re.compile(r"\$\$.+?\$\$|\$[^$]+\$", re.S)
 # What holds digits that are names and not numbers.
 NAMES = [
     CODE_FENCE,
@@ -29,6 +30,12 @@ def prose(text):
     for pattern in NAMES:
         text = pattern.sub(" ", text)
     return text
+
+
+def words(page):
+    """Count the words of a page's Markdown; a formula counts as one."""
+    text = FORMULA.sub(" formula ", "\n\n".join(cell.source for _, cell in page.cells_of("markdown")))
+    return len(re.findall(r"[^\W_]+(?:['’-]\w+)*", prose(text)))
 
 
 def decimals(text):

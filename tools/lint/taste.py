@@ -1,9 +1,7 @@
 """Sizes that loved chapters have: reported, never a failure."""
 
-import re
-
 from tools.lint.figures import figure_cells
-from tools.lint.numbers import prose
+from tools.lint.numbers import words
 
 HIDDEN = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
 LONGEST_CELL = 15
@@ -17,10 +15,9 @@ def check(book):
         for index, length in lengths.items():
             if length > LONGEST_CELL:
                 yield page.finding(index, f"{length} lines of code: {LONGEST_CELL} read well", taste=True)
-        words = sum(len(re.findall(r"[^\W_]+(?:['’-]\w+)*", prose(text))) for _, text in page.prose())
         sizes = [
-            ("words", words, 2500, 4500),
-            ("words a line of visible code", round(words / max(1, sum(lengths.values()))), 8, 25),
+            ("words", words(page), 2500, 4500),
+            ("words a line of visible code", round(words(page) / max(1, sum(lengths.values()))), 8, 25),
             ("visible cells", len(visible), 10, 18),
             ("figures", len(figure_cells(page)), 4, 8),
         ]
