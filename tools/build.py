@@ -35,21 +35,22 @@ def inputs_hash(root):
     return digest.hexdigest()
 
 
+def contents(root):
+    """Return the parts of _toc.yml with their pages, each with the level of its title: book 1, part 2, chapter 3."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf8"))
+    parts = [{"caption": "", "pages": [{"name": toc["root"], "level": 1}]}]
+    for part in toc["parts"]:
+        pages = []
+        for chapter in part["chapters"]:
+            pages.append({"name": chapter["file"], "level": 3})
+            pages += [{"name": section["file"], "level": 4} for section in chapter.get("sections", [])]
+        parts.append({"caption": part["caption"], "pages": pages})
+    return parts
+
+
 def toc_files(root):
     """Every page that _toc.yml names, in order, without suffix."""
-
-    def walk(node):
-        if isinstance(node, dict):
-            if "file" in node:
-                yield node["file"]
-            for value in node.values():
-                yield from walk(value)
-        elif isinstance(node, list):
-            for value in node:
-                yield from walk(value)
-
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf8"))
-    return [toc["root"], *walk(toc)]
+    return [page["name"] for part in contents(root) for page in part["pages"]]
 
 
 def check_pages(root):

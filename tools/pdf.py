@@ -7,9 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-import yaml
-
-from tools.build import ROOT, build, check_pages, served
+from tools.build import ROOT, build, check_pages, contents, served
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TARGET = ROOT / "_build" / "generative-models-from-scratch.pdf"
@@ -33,19 +31,6 @@ FOOT = '<div style="width: 100%; text-align: center; font: 8px sans-serif"><span
 def find_browser():
     """Return the path of a Chromium, or None."""
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
-
-
-def contents(root):
-    """Return the parts of _toc.yml with their pages, each with the level of its title: book 1, part 2, chapter 3."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf8"))
-    parts = [{"caption": "", "pages": [{"name": toc["root"], "level": 1}]}]
-    for part in toc["parts"]:
-        pages = []
-        for chapter in part["chapters"]:
-            pages.append({"name": chapter["file"], "level": 3})
-            pages += [{"name": section["file"], "level": 4} for section in chapter.get("sections", [])]
-        parts.append({"caption": part["caption"], "pages": pages})
-    return parts
 
 
 def printed(chromium, site, book, target):

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from tests.browser.conftest import SITE
-from tools.pdf import contents, printed
+from tools.build import contents
+from tools.pdf import printed
 
 NAMES = ["book/index", "book/back/notation", "book/foundations/jacobians", "book/foundations/exercises/jacobians"]
 NAMES += ["book/foundations/generative-models", "book/back/bibliography"]  # the others link to these
