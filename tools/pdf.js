@@ -18,8 +18,8 @@ async book => {
     page.article.id = page.name;
     page.article.classList.toggle("chapter", page.level === 3);
     page.article.setAttribute("role", "presentation"); // one book, not fifty articles
-    for (const rest of page.article.querySelectorAll("script, a.headerlink, .minigen-scrub > :is(div, img:not([data-start]))"))
-      rest.remove();
+    const rest = "script, a.headerlink, .minigen-scrub > :is(div, img:not([data-start]))";
+    for (const element of page.article.querySelectorAll(rest)) element.remove();
     for (const img of page.article.querySelectorAll("img")) {
       img.src = new URL(img.getAttribute("src"), home);
       img.loading = "eager";
@@ -66,15 +66,14 @@ async book => {
   for (const { math, typesetRoot: set } of MathJax.startup.document.math) { // read as TeX, not letter by letter
     set.setAttribute("role", "img");
     set.ariaLabel = math.trim();
-    set.querySelector("mjx-math").removeAttribute("aria-hidden");
     set.querySelector("mjx-assistive-mml").remove();
   }
-  for (const code of container.querySelectorAll("pre")) { // a tag for each word that is coloured, not for each space
-    const { color } = getComputedStyle(code);
-    for (const word of code.querySelectorAll("span:not(:has(span))"))
-      if (getComputedStyle(word).color === color) word.replaceWith(...word.childNodes);
-    code.normalize();
-  }
+  // A tag for each word that is coloured, not for each. All are looked at before any is changed: a change of the page
+  // lets the next look compute its styles anew, for minutes.
+  const colour = element => getComputedStyle(element).color;
+  const words = [...container.querySelectorAll("pre span:not(:has(span))")];
+  for (const word of words.filter(word => colour(word) === colour(word.closest("pre")))) word.replaceWith(...word.childNodes);
+  container.normalize();
 
   const wrong = [];
   for (const img of document.images) {

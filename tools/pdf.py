@@ -20,6 +20,8 @@ STYLE = """
 .part { font-size: 2.6em; }
 /* A formula's letters belong to no element: something unseen that its element draws is what the tag holds on to. */
 mjx-container { background: rgb(255 255 255 / .01); }
+/* A name in code has the colour of its box, and needs no tag of its own. */
+.highlight pre { color: inherit; }
 .contents-of-book p { margin: 1em 0 0; font-weight: 600; }
 .contents-of-book ul { margin: 0; }
 """
