@@ -18,7 +18,7 @@ async book => {
     page.article.id = page.name;
     page.article.classList.toggle("chapter", page.level === 3);
     page.article.setAttribute("role", "presentation"); // one book, not fifty articles
-    const rest = "script, a.headerlink, .minigen-scrub > :is(div, img:not([data-start]))";
+    const rest = "script, a.headerlink, .viewcode-link, .minigen-scrub > :is(div, img:not([data-start]))";
     for (const element of page.article.querySelectorAll(rest)) element.remove();
     for (const img of page.article.querySelectorAll("img")) {
       img.src = new URL(img.getAttribute("src"), home);
