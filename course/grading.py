@@ -1,6 +1,5 @@
 """Grade a notebook: its cells run in a worker, the source's tests outside of it, an exercise at a time."""
 
-import ast
 import re
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -136,7 +135,7 @@ class _Grading:
         self.tasks, self.sandboxed, self.tell = tasks, sandboxed, tell or (lambda _: None)
         visible = {task.visible.strip() for task in tasks}
         self.cells = [text for text in cells if text.strip() not in visible]
-        self.statements = [[(ast.unparse(node), names) for node, names in statements(text)] for text in self.cells]
+        self.statements = list(map(statements, self.cells))
         self.failures = {}  # by number of cell
         self.found = {}  # by key of task
         self.deadline = time.monotonic() + WHOLE
@@ -171,7 +170,7 @@ class _Grading:
 
     def _names(self, task, number, but=()):
         """Return the answer's names that a cell defines, but not by these statements."""
-        return task.names & set().union(*(names for text, names in self.statements[number] if text not in but))
+        return task.names & set().union(*(names for _, text, names in self.statements[number] if text not in but))
 
     def _answered(self, task, number):
         return self._names(task, number, task.stub)
@@ -208,7 +207,8 @@ class _Grading:
         return CELL
 
     def _test(self, task, number):
-        if uses := forbidden(self.cells, self.owners[task.key], task.names, task.forbid, "\n".join(task.opening)):
+        owner, imports = self.owners[task.key], "\n".join(task.opening)
+        if uses := forbidden(self.cells, self.statements, owner, task.names, task.forbid, imports):
             self.found[task.key] = "forbidden", Failure("Forbidden", "; ".join(uses))
             return
 

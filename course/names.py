@@ -23,9 +23,10 @@ def defined(source):
 
 
 def statements(source):
-    """Return the statements of the text's top level, each with the names that it binds; none if it is not Python."""
+    """Return the statements of the text's top level as (tree, text, names that it binds); none if it is not Python."""
     with contextlib.suppress(*NOT_READ):
-        return [(node, defined(ast.unparse(node))) for node in ast.parse(source).body]
+        found = [(node, ast.unparse(node)) for node in ast.parse(source).body]
+        return [(node, text, defined(text)) for node, text in found]
     return []
 
 
@@ -51,21 +52,21 @@ def borrowed(source):
     return read - defined(source) - set(dir(builtins)) - {"__name__"}
 
 
-def forbidden(cells, owner, names, forbid, imports):
+def forbidden(cells, parsed, owner, names, forbid, imports):
     r"""Return the names that an answer uses and may not, whatever alias it uses them by, each with its first line.
 
-    Searched are the statements of the cell `owner` that bind the answer's `names`, and those of all cells that these
-    use, directly or not. `forbid` holds dotted names as the text of `imports` (the notebook's own code cells) spells
-    them. A name also forbids all that lies inside it, and of some libraries everything is forbidden but what `imports`
-    imports. `autograd.numpy` counts as NumPy. What is hidden on purpose, say in a dictionary of functions, is not
-    found: this catches short-cuts, not attacks.
+    Searched are the statements (`parsed`, by cell) of the cell `owner` that bind the answer's `names`, and those of all
+    cells that these use, directly or not. `forbid` holds dotted names as the text of `imports` (the notebook's own code
+    cells) spells them. A name also forbids all that lies inside it, and of some libraries everything is forbidden but
+    what `imports` imports. `autograd.numpy` counts as NumPy. What is hidden on purpose, say in a dictionary of
+    functions, is not found: this catches short-cuts, not attacks.
 
     >>> cell = "from numpy.linalg import det as d\nf = lambda a: d(a)\nprint(f([[1]]))\nfrom scipy.linalg import lu"
-    >>> forbidden([cell], 0, {"f"}, ["np.linalg.det"], "import numpy as np")
+    >>> forbidden([cell], [statements(cell)], 0, {"f"}, ["np.linalg.det"], "import numpy as np")
     ['np.linalg.det, which this exercise does not allow: line 1, `from numpy.linalg import det as d`']
     """
     here = imports_of(ast.parse(imports))
-    used = _used(cells, owner, names)
+    used = _used(parsed, owner, names)
     aliases = here.copy()
     for _, node in used:
         aliases |= imports_of(node)
@@ -99,16 +100,16 @@ def forbidden(cells, owner, names, forbid, imports):
     return list(uses.values())
 
 
-def _used(cells, owner, names):
+def _used(parsed, owner, names):
     """Return the statements to be searched in their order, each with the number of its cell."""
-    found = [(number, *item) for number, text in enumerate(cells) for item in statements(text)]
-    used, more = [], [item for item in found if item[0] == owner and item[2] & names]
-    wanted = names - set().union(*(item[2] for item in more))
+    found = [(number, *item) for number, cell in enumerate(parsed) for item in cell]
+    used, more = [], [item for item in found if item[0] == owner and item[3] & names]
+    wanted = names - set().union(*(item[3] for item in more))
     while more:
         used += more
-        wanted |= set().union(*(borrowed(ast.unparse(node)) for _, node, _ in more))
-        more = [item for item in found if item[2] & wanted and item not in used]
-    if wanted - set().union(*(item[2] for item in found)):
+        wanted |= set().union(*(borrowed(text) for _, _, text, _ in more))
+        more = [item for item in found if item[3] & wanted and item not in used]
+    if wanted - set().union(*(item[3] for item in found)):
         used += [item for item in found if isinstance(item[1], ast.ImportFrom) and item[1].names[0].name == "*"]
     return [item[:2] for item in found if item in used]
 

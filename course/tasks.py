@@ -79,7 +79,7 @@ def task_of(nb, exercise, seed=None, private=""):
         title,
         exercise.test.metadata["nbgrader"]["points"],
         frozenset(defined(empty)),
-        frozenset(ast.unparse(node) for node, _ in statements(empty)),
+        frozenset(text for _, text, _ in statements(empty)),
         any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(empty))),
         (*opening(nb), *(cell.source for cell in before if cell.cell_type == "code" and role(cell) is None)),
         cut_region(exercise.test.source, "HIDDEN TESTS"),

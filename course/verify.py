@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from course import find
 from course.judge import attempt, judge
 from course.markup import drop_markers, exercises, problems, read
-from course.names import borrowed, defined, forbidden, imports_of, syntax_error
+from course.names import borrowed, defined, forbidden, imports_of, statements, syntax_error
 from course.sandbox import Worker, pool
 from course.tasks import Task, opening, stub, task_of
 
@@ -111,7 +111,8 @@ def _judge(variant):
     if error := syntax_error(variant.answer):
         return False, f"is not Python: {error}"
     task = variant.task
-    if shortcuts := forbidden([variant.answer], 0, task.names, task.forbid, "\n".join(task.opening)):
+    parsed, imports = [statements(variant.answer)], "\n".join(task.opening)
+    if shortcuts := forbidden([variant.answer], parsed, 0, task.names, task.forbid, imports):
         return variant.name.startswith("wrong"), f"rejected: uses {', '.join(shortcuts)}"
     where, failure = run(variant)
     if failure is None:

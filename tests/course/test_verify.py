@@ -7,7 +7,7 @@ from nbformat.v4 import new_code_cell
 import course
 from course import verify as module
 from course.__main__ import main
-from course.names import borrowed, defined, forbidden
+from course.names import borrowed, defined, forbidden, statements
 from course.tasks import load
 from course.verify import report, verify
 from tests.course.conftest import cell_of
@@ -165,7 +165,7 @@ class TestRun:
 class TestNames:
     def told(self, source, name):
         cell = f"def answer(a, x):\n{textwrap.indent(source, '    ')}\n    return 1"
-        return forbidden([cell], 0, {"answer"}, [name], "import numpy as np")
+        return forbidden([cell], [statements(cell)], 0, {"answer"}, [name], "import numpy as np")
 
     def test_defined(self):
         assert defined("def f():\n    inner = 1\nclass C: pass\nx: int = 1\nfor i in []: pass") == {"f", "C", "x", "i"}
