@@ -46,7 +46,7 @@ def scan(paths, notebooks):
         f"{where}: withheld by {source}: {line}"
         for file in files
         for where, data in _members(str(file), file.read_bytes())
-        for line, source in sorted(_found(needles, data.decode("utf-8", errors="replace")))
+        for line, source in sorted(needles[form] for form in _matches(needles, data.decode("utf-8", errors="replace")))
     ]
     return len(files), findings
 
@@ -65,10 +65,6 @@ def _needles(notebooks):
         for form in _matches(needles, text):
             del needles[form]
     return needles
-
-
-def _found(needles, text):
-    return {needles[form] for form in _matches(needles, text)}
 
 
 def _matches(needles, text):

@@ -81,7 +81,8 @@ def _inner(files):
     if len(top) != 1 or MOODLE.match(*top) or _loose(files):
         return files
     deeper = _inner(inner)
-    return deeper if deeper is not inner or len(below) > 1 or len(_loose(inner)) > 1 or _platform(inner) else files
+    named = _platform(part for parts, _ in inner for part in parts)
+    return deeper if deeper is not inner or len(below) > 1 or len(_loose(inner)) > 1 or named else files
 
 
 def _folders(files):
@@ -90,13 +91,13 @@ def _folders(files):
 
 def _loose(files):
     """Return the notebooks, and what a learning platform has named, that lie in no folder."""
-    loose = [(parts, read) for parts, read in files if len(parts) == 1]
-    return [parts for parts, read in loose if parts[0].endswith(".ipynb") or _platform([(parts, read)])]
+    loose = [parts for parts, _ in files if len(parts) == 1]
+    return [parts for parts in loose if parts[0].endswith(".ipynb") or _platform(parts)]
 
 
-def _platform(files):
+def _platform(names):
     """Return the students' numbers that a learning platform has written into names."""
-    matches = [MOODLE.match(part) or CANVAS.fullmatch(part) for parts, _ in files for part in parts]
+    matches = [MOODLE.match(name) or CANVAS.fullmatch(name) for name in names]
     return {match["id"] for match in matches if match}
 
 
@@ -122,7 +123,8 @@ def _choose(path, chapter, files):
             (labelled if labels else unlabelled).append(entry)
     found = labelled or unlabelled
     folders = {entry.file.partition("/")[0] for entry in found if "/" in entry.file}
-    if not one.lms_id and (len(folders) > 1 or len(_platform([(entry.file.split("/"), 0) for entry in found])) > 1):
+    numbers = _platform(part for entry in found for part in entry.file.split("/"))
+    if not one.lms_id and (len(folders) > 1 or len(numbers) > 1):
         raise IntakeError(f"{path}: {one.student} holds the work of several students? Give that folder itself")
     if not found:
         return replace(one, note=joined(f"no notebook of {chapter}, but {'; '.join(others[:5])}", one.note))
