@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -10,16 +11,18 @@ import nbformat
 from course import exercise_notebooks, find
 from course.gradebook import (
     FormError,
+    best,
     by_hand,
     canvas,
     fill,
+    grades,
     moodle,
+    number,
     read_table,
     strangers,
     who,
     writable,
     write,
-    write_csv,
     write_gradescope,
     write_pages,
 )
@@ -89,7 +92,12 @@ def _platforms(command):
 
 
 def _release(options):
-    print(*release(options.chapters, options.output), sep="\n")
+    *notebooks, archive = release(options.chapters, options.output)
+    for chapter, path in zip(options.chapters, notebooks, strict=True):
+        tasks = load(find(chapter))[0]
+        hand = sum(task.points for task in tasks) - best(tasks)
+        print(f"{path}: {number(best(tasks))} points by tests, {number(hand)} by hand")
+    print(archive)
     return 0
 
 
@@ -99,7 +107,7 @@ def _grade(options):
         raise GradingError(f"{output} is a folder: -o takes the name of a table, such as {output / 'grades.csv'}")
     pages = output.with_name(f"{output.stem}-feedback")
     places = [output, pages, *(_beside(output, platform) for platform in ("canvas", "moodle"))]
-    older = [str(path) for path in places if path.exists()]
+    standing = [str(path) for path in places if path.exists()]
     try:
         if options.jobs is not None and options.jobs < 1:
             raise GradingError(f"--jobs: expected 1 or more, got {options.jobs}")
@@ -115,9 +123,11 @@ def _grade(options):
         forms = _forms_of(options)
         for form in forms.values():
             strangers(form, [one.lms_id or one.student for one in submissions])
-        hand = by_hand(read_table(output, tasks), tasks) if output.exists() else {}
-        if lost := [student for student, _ in hand.keys() - set(map(who, submissions))]:
-            raise FormError(f"{output}: holds points by hand of {', '.join(lost)}, not handed in here")
+        older, here = read_table(output, tasks) if output.exists() else [], set(map(who, submissions))
+        gone = [row["student"] for row in older if by_hand(row, tasks) and (row["student"], row["id"]) not in here]
+        if gone:
+            told = "not handed in here, and what you wrote in their rows would be lost: name another table"
+            raise FormError(f"{output}: {', '.join(gone)}: {told}")
         if options.gradescope and len(submissions) != 1:
             raise FormError(f"--gradescope takes one submission, got {len(submissions)}")
         wanted = [output, *(_beside(output, platform) for platform in forms)]
@@ -129,14 +139,15 @@ def _grade(options):
             print(warning, file=sys.stderr)
         results = grade(tasks, solution, submissions, not options.unsafe, options.jobs)
     except (*ERRORS, KeyboardInterrupt) as error:
-        if older:
-            error.add_note(f"{', '.join(older)}: of an earlier run, and left as they were.")
+        if standing:
+            error.add_note(f"{', '.join(standing)}: of an earlier run, and left as they were.")
         raise
     private = sorted({task.private for task in tasks if task.private})
     tests = ", ".join(["the book's", *([f"COURSE_SEED={seed}"] if seed else []), *private])
-    write_csv(output, tasks, results, tests, hand)
-    write_pages(pages, title(read(source)), tasks, results, hand)
-    _fill(forms, read_table(output, tasks), output)
+    table = grades(tasks, results, tests, older)
+    write(output, table)
+    write_pages(pages, title(read(source)), tasks, results, table)
+    _fill(forms, table, output)
     if options.gradescope:
         write_gradescope(options.gradescope, tasks, results[0])
     for status in sorted({result.status for result in results}):
@@ -144,8 +155,8 @@ def _grade(options):
     loose = sum(one.loose for one in submissions)
     if loose > 1:
         print(f"loose notebooks, each taken for a student's and its name for the student's: {loose}")
-    if hand:
-        print(f"points by hand kept: {sum(map(len, hand.values()))}")
+    if kept := Counter(column for row in table for column in by_hand(row, tasks)):
+        print(f"kept of what you wrote: {', '.join(f'{column} ({n})' for column, n in kept.items())}")
     print(f"tests: {tests}")
     print(output)
     return int(any(result.status == "infrastructure" for result in results))

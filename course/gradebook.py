@@ -10,6 +10,7 @@ from pathlib import Path
 
 BOM = "utf-8-sig"  # without its mark Excel takes UTF-8 for something else
 CURE = "save it as “CSV UTF-8”, or, where that writes semicolons, with LibreOffice, which asks for both"
+OURS = {"student", "id", "file", "score", "max_score", "total", "feedback", "status", "note", "tests"}  # columns
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -64,24 +65,22 @@ def who(thing):
     return safe(thing.student), safe(thing.lms_id)
 
 
-def write_csv(path, tasks, results, tests, hand):
-    """Write one row a student: score, one column an exercise (blank where a person grades), feedback and status.
+def grades(tasks, results, tests, older=()):
+    """Return one row a student: score, one column an exercise (blank where a person grades), feedback and status.
 
-    `tests` says in the last column which tests these were; `hand` maps a student to points by hand.
+    `tests` says which tests these were; of the rows of an `older` table all is kept that a person wrote.
     """
-    table = []
+    before, table = {(row["student"], row["id"]): row for row in older}, []
     for result in results:
         row = dict(zip(("student", "id"), who(result), strict=True))
         row |= {"file": safe(result.file), "score": number(result.score), "max_score": number(best(tasks))}
-        row |= {task.key: number(_points(task, result, hand)) for task in tasks}
-        row["feedback"] = safe(feedback(tasks, result)) if result.marks else ""
-        table.append(row | {"status": result.status, "note": safe(result.note), "tests": safe(tests)})
-    write(path, table)
-
-
-def _points(task, result, hand):
-    given = result.marks[task.key].points if result.marks else None
-    return hand.get(who(result), {}).get(task.key) if given is None else given
+        row |= {task.key: number(result.marks[task.key].points) if result.marks else "" for task in tasks}
+        row |= {"total": "", "feedback": safe(feedback(tasks, result)) if result.marks else ""}
+        row |= {"status": result.status, "note": safe(result.note), "tests": safe(tests)}
+        row |= {name: "" for name in next(iter(older), ()) if name not in row}
+        written = by_hand(before.get(who(result), {}), tasks)
+        table.append(row | {name: cell for name, cell in written.items() if not row[name]})
+    return _added_up(table, tasks, "the new table")
 
 
 def feedback(tasks, result):
@@ -93,30 +92,29 @@ def feedback(tasks, result):
     )
 
 
-def write_pages(folder, title, tasks, results, hand):
+def write_pages(folder, title, tasks, results, table):
     """Write a page of feedback for each student into `folder`, named after the student; older pages go."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.html"):
         old.unlink()
     taken = set()
-    for result in results:
+    for result, row in zip(results, table, strict=True):
         name = re.sub(r"[^\w-]+", "_", f"{result.student} {result.lms_id}".strip())[:80] or "_"
         while name.lower() in taken:  # two students may have one name, and file systems may not tell A from a
             name += "_"
         taken.add(name.lower())
-        _save(folder / f"{name}.html", page(title, tasks, result, hand))
+        _save(folder / f"{name}.html", page(title, tasks, result, row))
 
 
-def page(title, tasks, result, hand):
-    """Return a student's page. All that comes from the student is escaped."""
+def page(title, tasks, result, row):
+    """Return a student's page, with the points of the row of the table. All that comes from the student is escaped."""
     rows = []
     for task in tasks if result.marks else ():
-        mark = result.marks[task.key]
-        points = f"{number(_points(task, result, hand)) or '–'} of {number(task.points)}"
-        cells = "".join(f"<td>{html.escape(text)}</td>" for text in (points, mark.message))
+        points = f"{row[task.key] or '–'} of {number(task.points)}"
+        cells = "".join(f"<td>{html.escape(text)}</td>" for text in (points, result.marks[task.key].message))
         rows.append(f'<tr><th scope="row">{html.escape(task.title)}</th>{cells}</tr>')
-    told = f"{number(result.score)} of {number(best(tasks))} points by tests, for {result.file}"
+    told = f"{row['score']} of {row['max_score']} points by tests, for {result.file}"
     summary = f"{result.student}: {told if result.marks else result.status}. {result.note}"
     table = TABLE.format(rows="\n".join(rows)) if rows else ""
     return PAGE.format(title=html.escape(title), summary=html.escape(summary.strip()), table=table)
@@ -127,28 +125,31 @@ def read_table(path, tasks):
 
     Columns of other names are left alone.
     """
-    rows = _read(path, {"student", "id", "feedback", *(task.key for task in tasks)})
-    for line, row in enumerate(rows, start=2):
+    return _added_up(_read(path, {"student", "id", "feedback", "status", *(task.key for task in tasks)}), tasks, path)
+
+
+def _added_up(table, tasks, path):
+    for line, row in enumerate(table, start=2):
         points = [_checked(row[task.key], task, f"{path}: row {line}, {row['student']}") for task in tasks]
         points = [given for given in points if given is not None]
         row["total"] = number(sum(points)) if points else ""
-    return rows
+    return table
 
 
 def _checked(cell, task, where):
     try:
-        if not cell.strip() or 0 <= float(cell) <= task.points:
-            return float(cell) if cell.strip() else None
+        points = float(cell) if cell.strip() else None
+        if points is None or 0 <= points <= task.points:
+            return points
     except ValueError:
         pass
     raise FormError(f"{where}: {task.key}: expected a number from 0 to {number(task.points)}, got {cell!r}")
 
 
-def by_hand(table, tasks):
-    """Return the points that a person gave in the rows of a table: student -> exercise -> points."""
-    keys = [task.key for task in tasks if not task.names]
-    given = {(row["student"], row["id"]): {key: float(row[key]) for key in keys if row[key].strip()} for row in table}
-    return {student: points for student, points in given.items() if points}
+def by_hand(row, tasks):
+    """Return what a person wrote into a row of the table: points that no test gave, and columns of other names."""
+    ours = OURS | {task.key for task in tasks if task.names and row.get("status") == "ok"}
+    return {name: cell for name, cell in row.items() if name not in ours and cell.strip()}
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,8 @@ def _read(path, wanted):
     missing = sorted(wanted - set(names))
     if missing and ";" in names[0] or any(None in row for row in rows):
         raise FormError(f"{path}: is no table in UTF-8 with commas; {CURE}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise FormError(f"{path}: several columns are named {twice}, and only one would be kept")
     if missing or not rows:
         raise FormError(f"{path}: expected the columns {sorted(wanted)} and students, {missing or 'students'} missing")
     return rows

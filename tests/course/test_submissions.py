@@ -13,11 +13,12 @@ from course.gradebook import (
     canvas,
     feedback,
     fill,
+    grades,
     moodle,
     page,
     read_table,
     safe,
-    write_csv,
+    write,
     write_gradescope,
     write_pages,
 )
@@ -248,7 +249,7 @@ TESTS = "the book's, COURSE_SEED=7"
 
 
 def rows(folder):
-    write_csv(folder / "five.csv", TASKS, RESULTS[:5], TESTS, {})
+    write(folder / "five.csv", grades(TASKS, RESULTS[:5], TESTS))
     return read_table(folder / "five.csv", TASKS)
 
 
@@ -259,11 +260,11 @@ def same_as_golden(path):
 
 class TestForms:
     def test_the_table(self, tmp_path):
-        write_csv(tmp_path / "grades.csv", TASKS, RESULTS, TESTS, {})
+        write(tmp_path / "grades.csv", grades(TASKS, RESULTS, TESTS))
         same_as_golden(tmp_path / "grades.csv")
 
     def test_nothing_graded_is_blank_and_never_zero(self, tmp_path):
-        write_csv(tmp_path / "grades.csv", TASKS, RESULTS, TESTS, {})
+        write(tmp_path / "grades.csv", grades(TASKS, RESULTS, TESTS))
         with (tmp_path / "grades.csv").open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         assert [(row["score"], row["one"], row["two"]) for row in rows if row["status"] != "ok"] == [("", "", "")] * 3
@@ -300,13 +301,14 @@ class TestForms:
 class TestPointsByHand:
     """Written into the blank columns of the table, they are added up and reach the platform's form."""
 
-    HAND = {("Ann Lee", "31"): {"two": 2.5}, ("Eve", "35"): {"two": 3}}
+    HAND = {"Ann Lee": "2.5", "Eve": "3"}
 
     @pytest.fixture
     def forms(self, tmp_path, monkeypatch):
         """Change the table's text, call `forms`, and return its exit code."""
         monkeypatch.setattr("course.__main__.load", lambda *_: (TASKS, []))
-        write_csv(tmp_path / "grades.csv", TASKS, RESULTS[:5], TESTS, self.HAND)
+        table = grades(TASKS, RESULTS[:5], TESTS)
+        write(tmp_path / "grades.csv", [row | {"two": self.HAND.get(row["student"], "")} for row in table])
 
         def call(*options, change=lambda text: text, encoding="utf-8-sig"):
             path = tmp_path / "grades.csv"
@@ -368,29 +370,67 @@ class TestPointsByHand:
         assert forms("--canvas", str(tmp_path / "others.csv"), "Determinants") == 1
         assert "knows none of these students, such as 31" in capsys.readouterr().err
 
-    def test_a_later_grading_keeps_them(self, source, tmp_path, capsys):
+    def test_two_columns_of_one_name_are_refused(self, forms, capsys):
+        assert forms(change=lambda text: text.replace(",tests", ",note")) == 1
+        assert "several columns are named ['note'], and only one would be kept" in capsys.readouterr().err
+
+    @pytest.fixture
+    def again(self, source, tmp_path, capsys):
+        """Grade ann, who solved all, and bo, who handed in nonsense; then change the table and grade again."""
         import nbformat
 
         from tests.course.test_grading import TestNotebooks
 
-        (tmp_path / "in" / "ann").mkdir(parents=True)
-        (tmp_path / "in" / "ann" / "a.ipynb").write_text(nbformat.writes(TestNotebooks().solved()))
+        for name, text in {"ann": nbformat.writes(TestNotebooks().solved()), "bo": "nonsense"}.items():
+            (tmp_path / "in" / name).mkdir(parents=True)
+            (tmp_path / "in" / name / "a.ipynb").write_text(text)
         out = tmp_path / "grades.csv"
         command = ["grade", str(source), str(tmp_path / "in"), "-o", str(out), "--unsafe"]
         assert main(command) == 0
-        out.write_text(out.read_text().replace(",2,2,,,", ",2,2,1.5,,"))
-        assert main(command) == 0
-        assert "points by hand kept: 1\n" in capsys.readouterr().out
-        assert ",4,4,2,2,1.5,,Exercise 1, The shear" in out.read_text().replace('"', "")
+        assert "kept" not in capsys.readouterr().out
+
+        def call(change, *options):
+            table = list(csv.DictReader(out.read_text(encoding="utf-8-sig").splitlines()))
+            write(out, [row | change(row) for row in table])
+            code, told = main([*command, *options]), capsys.readouterr()
+            return code, told.out + told.err, list(csv.DictReader(out.read_text(encoding="utf-8-sig").splitlines()))
+
+        return call
+
+    def test_a_later_grading_keeps_what_a_person_wrote(self, again, tmp_path):
+        written = {"ann": {"areas": "1.5", "mine": "asked well", "swap": ""}, "bo": {"areas": "2", "shear": "1"}}
+        export = (GOLDEN / "canvas-export.csv").read_text().replace(",31,", ",ann,")
+        (tmp_path / "export.csv").write_text(export)
+        form = ["--canvas", str(tmp_path / "export.csv"), "Determinants"]
+        code, told, (ann, bo) = again(lambda row: {"mine": ""} | written[row["student"]], *form)
+        assert code == 0
+        assert "kept of what you wrote: areas (2), mine (1), shear (1)\n" in told
+        assert [ann[name] for name in ("score", "areas", "swap", "total", "mine")] == [
+            "4",
+            "1.5",
+            "",
+            "5.5",
+            "asked well",
+        ]
+        assert [bo[name] for name in ("score", "areas", "shear", "total", "mine")] == ["", "2", "1", "3", ""]
+        assert '"Lee, Ann",ann,lee,S1,5.5,50' in (tmp_path / "grades-canvas.csv").read_text()
         page = (tmp_path / "grades-feedback" / "ann.html").read_text()
         assert "<td>1.5 of 3</td><td>graded by a person</td>" in page
-        assert (
-            "<h1>Exercises: Planes</h1>\n<p>ann: 4 of 4 points by tests, for a.ipynb. </p>".replace(" </p>", "</p>")
-            in page
-        )
-        (tmp_path / "in" / "ann").rename(tmp_path / "in" / "bo")
-        assert main(command) == 1
-        assert f"{out}: holds points by hand of ann, not handed in here" in capsys.readouterr().err
+        assert "<h1>Exercises: Planes</h1>\n<p>ann: 4 of 4 points by tests, for a.ipynb.</p>" in page
+
+    @pytest.mark.parametrize("column", ["areas", "mine"])
+    def test_what_a_person_wrote_of_who_is_gone_is_not_lost(self, column, again, tmp_path):
+        (tmp_path / "in" / "bo").rename(tmp_path / "in" / "bea")
+        code, told, table = again(lambda _: {column: "2"})
+        assert code == 1
+        assert f"{tmp_path / 'grades.csv'}: bo: not handed in here, and what you wrote in their rows" in told
+        assert [row["student"] for row in table] == ["ann", "bo"]
+
+    def test_a_student_who_is_new_has_blanks(self, again, tmp_path):
+        (tmp_path / "in" / "bo").rename(tmp_path / "in" / "bea")
+        code, _, table = again(lambda row: {"mine": "x" * (row["student"] == "ann")})
+        assert code == 0
+        assert [(row["student"], row["mine"]) for row in table] == [("ann", "x"), ("bea", "")]
 
 
 def test_a_full_disk_names_the_file_and_leaves_what_was_there(tmp_path, monkeypatch):
@@ -400,19 +440,21 @@ def test_a_full_disk_names_the_file_and_leaves_what_was_there(tmp_path, monkeypa
     (tmp_path / "grades.csv").write_text("old")
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*grades\.csv'"):
-        write_csv(tmp_path / "grades.csv", TASKS, RESULTS, TESTS, {})
+        write(tmp_path / "grades.csv", grades(TASKS, RESULTS, TESTS))
     assert (tmp_path / "grades.csv").read_text() == "old"
 
 
 class TestPages:
     def test_a_page(self, tmp_path):
-        (tmp_path / "feedback.html").write_text(page("Exercises: planes", TASKS, RESULTS[1], {}), encoding="utf-8")
+        (tmp_path / "feedback.html").write_text(
+            page("Exercises: planes", TASKS, RESULTS[1], rows(tmp_path)[1]), encoding="utf-8"
+        )
         same_as_golden(tmp_path / "feedback.html")
 
     def test_names_stay_in_the_folder_and_apart(self, tmp_path):
         (tmp_path / "pages").mkdir()
         (tmp_path / "pages" / "gone_30.html").write_text("of an earlier run")
-        write_pages(tmp_path / "pages", "t", TASKS, RESULTS, {})
+        write_pages(tmp_path / "pages", "t", TASKS, RESULTS, grades(TASKS, RESULTS, TESTS))
         names = sorted(path.name for path in tmp_path.rglob("*.html"))
         assert names == [
             "Ann_Lee_31.html",
@@ -424,11 +466,11 @@ class TestPages:
         ]
         assert all(path.parent == tmp_path / "pages" for path in tmp_path.rglob("*.html"))
         two = [result("Ann", "", *FULL), result("ann", "", *FULL)]
-        write_pages(tmp_path / "two", "t", TASKS, two, {})
+        write_pages(tmp_path / "two", "t", TASKS, two, grades(TASKS, two, TESTS))
         assert len(list((tmp_path / "two").iterdir())) == 2
 
-    def test_who_got_no_grade_reads_why(self):
-        assert "Cid: unreadable. not a notebook: ValueError" in page("t", TASKS, RESULTS[2], {})
+    def test_who_got_no_grade_reads_why(self, tmp_path):
+        assert "Cid: unreadable. not a notebook: ValueError" in page("t", TASKS, RESULTS[2], rows(tmp_path)[2])
         assert feedback(TASKS, RESULTS[2]) == "unreadable: not a notebook: ValueError"
 
 
