@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -485,10 +486,14 @@ class TestPrivateTests:
 
     def test_the_example_of_the_page(self, tmp_path):
         page = (course.BOOK / "for-instructors.md").read_text(encoding="utf-8")
-        example = page[page.index('    {"cells": [{"cell_type"') :].partition("\n\n")[0]
-        (tmp_path / "determinants.ipynb").write_text(example, encoding="utf-8")
-        tasks, solution = load(find("determinants"), tmp_path)
-        (task,) = (task for task in tasks if task.private)
+        example = textwrap.dedent(page[page.index("    sign, log_abs = ") :].partition("\n\n")[0])
+        path = tmp_path / "private" / "determinants.ipynb"
+        main(["view", "solutions", "determinants", "-o", str(path)])
+        nb = nbformat.read(path, as_version=4)
+        cell_of(nb, "sign-and-log-det-test").source = example
+        nbformat.write(nb, path)
+        tasks, solution = load(find("determinants"), path.parent)
+        task = tasks[0]
         wrong = "right = sign_and_log_det\ndef sign_and_log_det(A):\n    return right(A) if len(A) != 60 else (-1, 0)"
         for cells, message in (
             (solution, PASSES),
