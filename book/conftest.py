@@ -8,10 +8,9 @@ import os
 from pathlib import Path
 
 import pytest
-from jupyter_cache.base import CacheBundleIn
 from nbval.plugin import IPyNbCell
 
-from tools.build import execution_cache, has_page_as_it_is
+from tools.build import execution_cache, has_page_as_it_is, keep
 from tools.normalise import offline_environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,8 +44,7 @@ def keep_what_ran(last):
     if whole and not last.session.testsfailed and has_page_as_it_is(last.parent.path):
         for item in ran:
             item.cell.outputs = item.test_outputs
-        bundle = CacheBundleIn(notebook, last.parent.path)
-        execution_cache(ROOT).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+        keep(ROOT, last.parent.path, notebook)
 
 
 @pytest.hookimpl(wrapper=True)
