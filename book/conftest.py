@@ -21,10 +21,10 @@ collect_ignore_glob = ["_*", "results"]
 cpu_seconds = {}
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Set what kernels and xdist's workers inherit; drop what is stale before several of them write."""
     os.environ.update(offline_environment())
-    execution_cache(ROOT)
+    config.execution_cache = execution_cache(ROOT)
 
 
 def ask_kernel(kernel, expression):
@@ -44,7 +44,7 @@ def keep_what_ran(last):
     if whole and not last.session.testsfailed and has_page_as_it_is(last.parent.path):
         for item in ran:
             item.cell.outputs = item.test_outputs
-        keep(ROOT, last.parent.path, notebook)
+        keep(last.config.execution_cache, last.parent.path, notebook)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -78,11 +78,11 @@ def execution_cache(root):
     return get_cache(str(out / ".jupyter_cache"))
 
 
-def keep(root, path, notebook):
-    """Put a notebook that ran into the execution cache."""
+def keep(cache, path, notebook):
+    """Put a notebook that ran into the execution cache that was opened before it ran."""
     from jupyter_cache.base import CacheBundleIn
 
-    execution_cache(root).cache_notebook_bundle(CacheBundleIn(notebook, path), check_validity=False, overwrite=True)
+    cache.cache_notebook_bundle(CacheBundleIn(notebook, path), check_validity=False, overwrite=True)
 
 
 def has_page_as_it_is(path):
@@ -121,7 +121,7 @@ def execute(root):
             for path, notebook in zip(missing, processes.map(run, missing, repeat(timeout)), strict=True):
                 print(f"{path.stem}: {'ran' if notebook else 'failed'}", flush=True)
                 if notebook:
-                    keep(root, path, notebook)
+                    keep(cache, path, notebook)
 
 
 def build(root, strict):

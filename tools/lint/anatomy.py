@@ -46,9 +46,10 @@ def check_header(chapter):
     if times is None:
         yield chapter.finding(0, "write the line `*Mirrors A §… · reading N minutes · runs in N s · needs …*`")
     else:
-        minutes = 5 * math.ceil(words(chapter) / WORDS_A_MINUTE / 5)
+        count = words(chapter)
+        minutes = 5 * math.ceil(count / WORDS_A_MINUTE / 5)
         if int(times[1]) != minutes:
-            yield chapter.finding(0, f"write `reading {minutes} minutes`: it has {words(chapter)} words")
+            yield chapter.finding(0, f"write `reading {minutes} minutes`: it has {count} words")
         if "](" not in times[2] and times[2] != "calculus and NumPy":
             yield chapter.finding(0, "after `needs` link a chapter, or write `calculus and NumPy`")
     box = GOALS.search(first.source)

@@ -15,9 +15,10 @@ def check(book):
         for index, length in lengths.items():
             if length > LONGEST_CELL:
                 yield page.finding(index, f"{length} lines of code: {LONGEST_CELL} read well", taste=True)
+        count = words(page)
         sizes = [
-            ("words", words(page), 2500, 4500),
-            ("words a line of visible code", round(words(page) / max(1, sum(lengths.values()))), 8, 25),
+            ("words", count, 2500, 4500),
+            ("words a line of visible code", round(count / max(1, sum(lengths.values()))), 8, 25),
             ("visible cells", len(visible), 10, 18),
             ("figures", len(figure_cells(page)), 4, 8),
         ]
